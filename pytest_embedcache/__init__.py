@@ -1,0 +1,50 @@
+"""Load an embedding model once per process, and prepare it once per machine.
+
+The public names are resolved on first use (PEP 562), so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pytest_embedcache.errors import EmbedCacheError as EmbedCacheError
+    from pytest_embedcache.models.registry import ModelRegistry as ModelRegistry
+    from pytest_embedcache.models.registry import default_registry as default_registry
+    from pytest_embedcache.models.registry import get_model as get_model
+    from pytest_embedcache.spec import ModelSpec as ModelSpec
+
+__all__ = [
+    "EmbedCacheError",
+    "ModelRegistry",
+    "ModelSpec",
+    "__version__",
+    "default_registry",
+    "get_model",
+]
+
+_HOMES = {
+    "EmbedCacheError": "pytest_embedcache.errors",
+    "ModelRegistry": "pytest_embedcache.models.registry",
+    "ModelSpec": "pytest_embedcache.spec",
+    "default_registry": "pytest_embedcache.models.registry",
+    "get_model": "pytest_embedcache.models.registry",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("pytest-embedcache")
+    if name in _HOMES:
+        from importlib import import_module
+
+        value = getattr(import_module(_HOMES[name]), name)
+        globals()[name] = value  # the next access does not come here
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

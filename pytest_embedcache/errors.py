@@ -1,0 +1,176 @@
+"""Every exception of the package: what happened, with which model, path or value, and what to do.
+
+Each class also derives from the built-in that a caller would catch, carries what it names as
+attributes, and survives pickling (a worker's error has to reach its controller whole).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = [
+    "ArtifactError",
+    "EmbedCacheError",
+    "FetchError",
+    "LockTimeoutError",
+    "MissingExtraError",
+    "ModelLoadError",
+    "ModelNotFoundError",
+    "ModelSpecError",
+    "SettingsError",
+    "SnapshotError",
+    "UnresolvedBindingError",
+]
+
+
+def _restore(
+    cls: type[EmbedCacheError], args: tuple[Any, ...], state: dict[str, Any]
+) -> EmbedCacheError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class EmbedCacheError(Exception):
+    """Base of all errors that this package raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exception's own way calls __init__ with the finished message, which the subclasses build.
+        return _restore, (type(self), self.args, dict(self.__dict__))
+
+
+class ModelSpecError(EmbedCacheError, ValueError):
+    """A value in a `ModelSpec` cannot be used.
+
+    Attributes: `field` and `value`.
+    """
+
+    def __init__(self, field: str, value: object, remedy: str) -> None:
+        super().__init__(f"{field}={value!r} cannot be used: {remedy}")
+        self.field = field
+        self.value = repr(value)
+
+
+class SettingsError(EmbedCacheError, ValueError):
+    """A setting (command line, environment, ini or marker) has a value that cannot be used.
+
+    Attributes: `setting`, `value` and `source` (where the value was given).
+    """
+
+    def __init__(self, setting: str, value: object, source: str, remedy: str) -> None:
+        super().__init__(f"{setting} = {value!r} (from {source}) cannot be used: {remedy}")
+        self.setting = setting
+        self.value = repr(value)
+        self.source = source
+
+
+class ModelNotFoundError(EmbedCacheError, LookupError):
+    """No model of that name is on this machine, and none could be had.
+
+    Attributes: `name`, and `looked_in`, the places that were searched.
+    """
+
+    def __init__(
+        self, name: str, reason: str, remedy: str, looked_in: tuple[str, ...] = ()
+    ) -> None:
+        where = f" Looked in: {', '.join(looked_in)}." if looked_in else ""
+        super().__init__(f"model {name!r}: {reason}.{where} {remedy}")
+        self.name = name
+        self.looked_in = looked_in
+
+
+class FetchError(EmbedCacheError, ConnectionError):
+    """A model's files could not be fetched.
+
+    Attributes: `name`, and `status`, the HTTP status where there was an answer at all.
+    """
+
+    def __init__(self, name: str, reason: str, remedy: str, status: int | None = None) -> None:
+        super().__init__(f"model {name!r} could not be fetched: {reason}. {remedy}")
+        self.name = name
+        self.status = status
+
+
+class SnapshotError(EmbedCacheError, RuntimeError):
+    """A model's files are incomplete or damaged.
+
+    Attributes: `name`, `path` (the snapshot's directory) and `problems`, one line each.
+    """
+
+    def __init__(self, name: str, path: str, problems: tuple[str, ...], remedy: str) -> None:
+        found = "; ".join(problems)
+        super().__init__(f"model {name!r} in {path} is incomplete or damaged: {found}. {remedy}")
+        self.name = name
+        self.path = path
+        self.problems = problems
+
+
+class ModelLoadError(EmbedCacheError, RuntimeError):
+    """The backend could not build the model; the original error is the cause.
+
+    Attributes: `name` and `backend`.
+    """
+
+    def __init__(self, name: str, backend: str, reason: str, remedy: str) -> None:
+        super().__init__(f"model {name!r} could not be loaded ({backend}): {reason}. {remedy}")
+        self.name = name
+        self.backend = backend
+
+
+class MissingExtraError(EmbedCacheError, ImportError):
+    """Something was asked for that needs a package which the default install leaves out.
+
+    Attributes: `package` and `extra`.
+    """
+
+    def __init__(self, wanted: str, package: str, extra: str) -> None:
+        super().__init__(
+            f"{wanted} needs the package {package!r}, which is not installed. "
+            f"Install it with: pip install 'pytest-embedcache[{extra}]'"
+        )
+        self.package = package
+        self.extra = extra
+
+
+class ArtifactError(EmbedCacheError, RuntimeError):
+    """A prepared artifact could not be built, published or read.
+
+    Attribute: `key`, the artifact's name.
+    """
+
+    def __init__(self, key: str, reason: str, remedy: str) -> None:
+        super().__init__(f"artifact {key}: {reason}. {remedy}")
+        self.key = key
+
+
+class LockTimeoutError(EmbedCacheError, TimeoutError):
+    """Another process held an artifact's lock for longer than the deadline.
+
+    Attributes: `path` (of the lock file), `holder` (a description) and `waited`, in seconds.
+    """
+
+    def __init__(self, what: str, path: str, holder: str, waited: float) -> None:
+        super().__init__(
+            f"waited {waited:.0f} s for {what}, which {holder} is preparing (lock {path}). "
+            "If that process hangs, end it: the lock is freed with it. "
+            "If it is only slow, raise EMBEDCACHE_LOCK_TIMEOUT (seconds)."
+        )
+        self.path = path
+        self.holder = holder
+        self.waited = waited
+
+
+class UnresolvedBindingError(EmbedCacheError, RuntimeError):
+    """A module holds the real `SentenceTransformer` where a fake cannot replace it.
+
+    Attribute: `module`.
+    """
+
+    def __init__(self, module: str, reason: str) -> None:
+        super().__init__(
+            f"fake_sentence_transformer cannot reach module {module!r}: {reason}. "
+            "Look the class up when it is used (sentence_transformers.SentenceTransformer), "
+            "or import it at the top of the module under any name."
+        )
+        self.module = module

@@ -1,0 +1,90 @@
+"""The cache directory, and files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import stat
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pytest_embedcache import notices
+
+__all__ = ["cache_directory", "make_directory", "read_json", "write_atomically", "write_json"]
+
+#: Everything we store lies below a directory of this name: no version touches another's files.
+FORMAT = "v1"
+
+
+def cache_directory(directory: str | os.PathLike[str] | None = None) -> Path:
+    """Return the versioned cache directory, without creating it.
+
+    `directory`, else the environment variable `EMBEDCACHE_DIR`, else the platform's cache
+    directory for the user.
+    """
+    chosen = directory or os.environ.get("EMBEDCACHE_DIR")
+    if not chosen:
+        # Imported here: most processes are told their directory, and the import costs 18 ms.
+        import platformdirs
+
+        chosen = platformdirs.user_cache_dir("embedcache", appauthor=False)
+    return Path(os.path.abspath(os.path.expanduser(chosen))) / FORMAT
+
+
+def make_directory(path: Path) -> Path:
+    """Create `path` and its missing parents for the user alone (0700).
+
+    A directory that exists keeps its mode; one in which others may write is warned about, since
+    they could replace what is loaded from it.
+    """
+    missing = []
+    for candidate in (path, *path.parents):
+        if candidate.exists():
+            break
+        missing.append(candidate)
+    for candidate in reversed(missing):
+        with contextlib.suppress(FileExistsError):  # another process was quicker
+            candidate.mkdir(mode=0o700)
+    if os.name == "posix":
+        mode = path.stat().st_mode
+        if mode & (stat.S_IWGRP | stat.S_IWOTH) and not mode & stat.S_ISVTX:
+            notices.degraded(
+                f"the cache directory {path} can be written by others "
+                f"(mode {stat.S_IMODE(mode):o}); use one of your own, or: chmod go-w {path}"
+            )
+    return path
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` so that `path` holds either what it held before or all of `content`.
+
+    Temporary file in the same directory, flush to the disk, then `os.replace`; the file is
+    readable by the user alone.
+    """
+    make_directory(path.parent)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`write_atomically`, as indented JSON."""
+    write_atomically(path, json.dumps(value, indent=1, sort_keys=True).encode())
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value in `path`, or None where there is no readable JSON."""
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None

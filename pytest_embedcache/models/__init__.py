@@ -1,0 +1,1 @@
+"""One model, many users: registry, handles, prepared artifacts, backends."""

@@ -1,0 +1,32 @@
+"""How a model comes to be: one file and one row of the table each."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from pytest_embedcache.models.artifacts import ArtifactStore
+from pytest_embedcache.models.backends.torch import TorchBackend
+from pytest_embedcache.spec import ModelSpec
+
+__all__ = ["BACKENDS", "Backend"]
+
+
+class Backend(Protocol):
+    """Prepares, imports and builds; called by a registry, in this order."""
+
+    def prepare(self, spec: ModelSpec, artifacts: ArtifactStore) -> ModelSpec:
+        """Return the resolved spec; the model's files are on this machine afterwards."""
+
+    def import_libraries(self) -> bool:
+        """Import what `load` needs; True if that was not imported before."""
+
+    def load(self, spec: ModelSpec) -> Any:
+        """Build the model of a resolved spec.
+
+        Raises `ModelLoadError`, with the original error as its cause.
+        """
+
+
+BACKENDS: dict[str, Backend] = {
+    "torch": TorchBackend(),
+}

@@ -1,0 +1,94 @@
+"""The backend `torch`: sentence-transformers."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from pytest_embedcache.errors import MissingExtraError, ModelLoadError
+from pytest_embedcache.fingerprint import default_dtype
+from pytest_embedcache.models.artifacts import ArtifactStore
+from pytest_embedcache.models.hub import Fetcher, HubFetcher
+from pytest_embedcache.models.resources import best_device
+from pytest_embedcache.models.snapshots import prepare_snapshot
+from pytest_embedcache.spec import ModelSpec
+
+__all__ = ["TorchBackend"]
+
+
+class TorchBackend:
+    """Loads a `sentence_transformers.SentenceTransformer` from files on this machine.
+
+    `fetcher` brings a model that is not here; tests give it a local one.
+    """
+
+    def __init__(self, fetcher: Fetcher | None = None) -> None:
+        self.fetcher = fetcher or HubFetcher()
+
+    def prepare(self, spec: ModelSpec, artifacts: ArtifactStore) -> ModelSpec:
+        place = prepare_snapshot(spec, artifacts, self.fetcher)
+        assert place.path is not None
+        return ModelSpec(
+            name=place.name,
+            revision=place.commit,
+            backend=spec.backend,
+            form=spec.form,
+            device=spec.device or best_device(),
+            dtype=spec.dtype or default_dtype(place.path),
+            trust_remote_code=spec.trust_remote_code,
+            token=spec.token,
+            path=place.path,
+        )
+
+    def import_libraries(self) -> bool:
+        fresh = "sentence_transformers" not in sys.modules
+        try:
+            import sentence_transformers  # noqa: F401
+        except ImportError as error:
+            missing = error.name or "sentence_transformers"
+            raise MissingExtraError(
+                "the backend 'torch'", missing, "sentence-transformers"
+            ) from error
+        return fresh
+
+    def load(self, spec: ModelSpec) -> Any:
+        # Looked up when it is used, so that a stand-in for the class is the one that is built.
+        import sentence_transformers
+
+        assert spec.path is not None
+        options: dict[str, Any] = {}
+        if spec.dtype != default_dtype(spec.path):
+            # Only what was asked for: not every kind of first module accepts a dtype. The name is
+            # that of transformers 4, which 5 still takes.
+            import torch
+
+            options["model_kwargs"] = {"torch_dtype": getattr(torch, spec.dtype or "float32")}
+        try:
+            model = sentence_transformers.SentenceTransformer(
+                spec.path,  # absolute: a relative path would be asked for on the Hub
+                device=spec.device,
+                trust_remote_code=spec.trust_remote_code,
+                local_files_only=True,
+                token=spec.token,
+                **options,
+            )
+        except Exception as error:
+            raise ModelLoadError(
+                spec.name, "torch", f"{type(error).__name__}: {error}", _remedy(spec, error)
+            ) from error
+        return model
+
+
+def _remedy(spec: ModelSpec, error: Exception) -> str:
+    text = str(error)
+    if "trust_remote_code" in text:
+        return (
+            "Read the code in the model's repository; if you trust it, give trust_remote_code=True."
+        )
+    if spec.device != "cpu" and any(word in text.lower() for word in ("device", "cuda", "mps")):
+        return f"Check that the device {spec.device!r} is there, or give device='cpu'."
+    if isinstance(error, ImportError):
+        return "Install the package that the model's code needs."
+    return (
+        f"Try sentence_transformers.SentenceTransformer({spec.path!r}) alone; it should fail alike."
+    )

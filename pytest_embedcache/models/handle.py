@@ -1,0 +1,171 @@
+"""One model's life: not loaded, loading, ready, or failed."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pytest_embedcache.models.collector import collector_paused
+from pytest_embedcache.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from pytest_embedcache.models.backends import Backend
+
+__all__ = ["Counts", "ModelHandle"]
+
+_log = logging.getLogger(__name__)
+
+#: Building two transformers models at once is not safe (it changes process-global state), so
+#: loads take turns. Re-entrant, since remote code may load a model of its own.
+_turn = threading.RLock()
+
+
+@dataclass
+class Counts:
+    """What happened to one model in this process; outlives its eviction."""
+
+    loads: int = 0
+    failures: int = 0
+    evictions: int = 0
+    #: Seconds of all loads, from the libraries imported to the model built.
+    load_seconds: float = 0.0
+    #: Seconds of importing the libraries, where this process had not imported them.
+    import_seconds: float = 0.0
+
+
+class _Flight:
+    """One attempt to load, with those who wait for it."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.pilot = threading.get_ident()
+        self.model: Any = None
+        self.error: BaseException | None = None
+
+
+class ModelHandle:
+    """Holds the model of one resolved spec, and loads it once however many ask.
+
+    Args:
+        spec: The resolved spec.
+        backend: Builds the model.
+        asked_as: The name under which it was first asked for; for people.
+        after_import: Called with whether the libraries were imported just now, before the model
+            is built.
+        counts: Where to count; shared with the registry.
+
+    Attributes:
+        model: The model, None unless it is ready. Reading it is the whole of a hit.
+        hits: An iterator that counts hits: `next()` on it is atomic and needs no lock.
+        error: The error of the last attempt, None where it succeeded.
+        load_time: Seconds of the last load, None before.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        backend: Backend,
+        *,
+        asked_as: str | None = None,
+        after_import: Callable[[bool], None] | None = None,
+        counts: Counts | None = None,
+    ) -> None:
+        self.spec = spec
+        self.asked_as = asked_as or spec.name
+        self.model: Any = None
+        self.hits = itertools.count()
+        self.error: BaseException | None = None
+        self.load_time: float | None = None
+        self.counts = counts if counts is not None else Counts()
+        self._backend = backend
+        self._after_import = after_import
+        self._lock = threading.Lock()
+        self._flight: _Flight | None = None
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the model is ready."""
+        return self.model is not None
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether somebody is loading it now."""
+        return self._flight is not None
+
+    def get(self) -> Any:
+        """Return the model; load it, or wait for whoever does.
+
+        A failed attempt raises its error in everyone who waited for it, and is not remembered:
+        the next call tries again.
+        """
+        while True:
+            with self._lock:
+                if self.model is not None:  # the second check
+                    return self.model
+                flight = self._flight
+                if flight is None:
+                    flight = self._flight = _Flight()
+                    break
+                if flight.pilot == threading.get_ident():
+                    raise RuntimeError(f"loading model {self.asked_as!r} asks for itself")
+            flight.done.wait()
+            if flight.error is None:
+                return flight.model
+            if isinstance(flight.error, Exception):
+                raise flight.error
+            # The loading thread was interrupted, which is no error of ours: take over.
+        return self._fly(flight)
+
+    def _fly(self, flight: _Flight) -> Any:
+        try:
+            flight.model = self._load()
+        except BaseException as error:
+            flight.error = error
+            self.counts.failures += 1
+            raise
+        finally:
+            with self._lock:
+                self.model = flight.model
+                self.error = flight.error
+                if self._flight is flight:
+                    self._flight = None
+            flight.done.set()
+        return flight.model
+
+    def _load(self) -> Any:
+        _log.info(
+            "Loading SentenceTransformer model (one-time initialization): %s on %s",
+            self.asked_as,
+            self.spec.device,
+        )
+        with _turn, collector_paused():
+            start = time.perf_counter()
+            fresh = self._backend.import_libraries()
+            imported = time.perf_counter()
+            if self._after_import is not None:
+                self._after_import(fresh)
+            begun = time.perf_counter()
+            model = self._backend.load(self.spec)
+            self.load_time = time.perf_counter() - begun
+        self.counts.loads += 1
+        self.counts.load_seconds += self.load_time
+        if fresh:
+            self.counts.import_seconds += imported - start
+        _log.info("✅ SentenceTransformer model '%s' loaded and cached", self.asked_as)
+        return model
+
+    def after_fork(self) -> None:
+        """In a forked child: the thread that was loading does not exist here."""
+        self._lock = threading.Lock()
+        self._flight = None
+
+
+def renew_turn() -> None:
+    """In a forked child: whoever held the turn does not exist here."""
+    global _turn
+    _turn = threading.RLock()

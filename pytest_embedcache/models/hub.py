@@ -1,0 +1,145 @@
+"""Fetching a model's files from the Hugging Face Hub into the Hub's own cache."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+from pytest_embedcache.errors import FetchError, MissingExtraError, ModelNotFoundError
+
+__all__ = ["Fetcher", "HubFetcher", "wanted_files"]
+
+#: Seconds for one answer of the Hub about a repository; a dead network is known after that.
+ANSWER_TIMEOUT = 10.0
+
+_NOT_READ = (".onnx", ".onnx_data", ".h5", ".msgpack", ".ot", ".tflite", ".gguf", ".mlmodel")
+_NOT_READ_DIRECTORIES = ("onnx/", "openvino/", "coreml/")
+
+
+class Fetcher(Protocol):
+    """Brings a repository's files to this machine."""
+
+    def fetch(
+        self, repository: str, revision: str, cache: Path, *, token: str | bool | None, force: bool
+    ) -> None:
+        """Complete the snapshot of `repository` at `revision` in the Hub cache `cache`.
+
+        With `force`, files that are there are fetched again (they are damaged).
+
+        Raises:
+            ModelNotFoundError: There is no such repository or revision, or no access to it.
+            FetchError: The other side did not answer, or refused.
+        """
+
+
+def wanted_files(names: Iterable[str]) -> list[str]:
+    """Of a repository's files those that sentence-transformers reads, sorted.
+
+    Left out: other engines' formats, and pickled weights beside safetensors.
+    """
+    kept = {
+        name
+        for name in names
+        if not name.endswith(_NOT_READ)
+        and not name.startswith(_NOT_READ_DIRECTORIES)
+        and not os.path.basename(name).startswith(".")
+    }
+    safe = {os.path.dirname(name) for name in kept if name.endswith(".safetensors")}
+    return sorted(
+        name
+        for name in kept
+        if not (
+            os.path.basename(name).startswith("pytorch_model") and os.path.dirname(name) in safe
+        )
+    )
+
+
+class HubFetcher:
+    """Fetches through huggingface_hub, which sentence-transformers brings along."""
+
+    def fetch(
+        self, repository: str, revision: str, cache: Path, *, token: str | bool | None, force: bool
+    ) -> None:
+        if offline := _offline():
+            raise ModelNotFoundError(
+                repository,
+                f"it is not (or not whole) on this machine, and {offline} forbids to fetch it",
+                f"Unset {offline} for one run, or copy the model into the Hub cache.",
+                (str(cache),),
+            )
+        try:
+            from huggingface_hub import HfApi, snapshot_download
+        except ImportError:
+            raise MissingExtraError(
+                f"fetching {repository!r}", "huggingface_hub", "sentence-transformers"
+            ) from None
+        try:
+            # Asked first and by itself: this request is not retried, so that a Hub that refuses
+            # or is silent is known after one answer, not after a minute.
+            info = HfApi(token=token).model_info(
+                repository, revision=revision, timeout=ANSWER_TIMEOUT
+            )
+            files = wanted_files(sibling.rfilename for sibling in info.siblings or ())
+            snapshot_download(
+                repository,
+                revision=revision,
+                cache_dir=cache,
+                token=token,
+                allow_patterns=files,
+                force_download=force,
+                etag_timeout=ANSWER_TIMEOUT,
+            )
+        except Exception as error:  # its own, httpx's or requests', and OSError, by version
+            raise _explained(repository, revision, cache, error) from error
+
+
+def _offline() -> str | None:
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        if os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE"):
+            return name
+    return None
+
+
+def _explained(repository: str, revision: str, cache: Path, error: Exception) -> Exception:
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    kind = type(error).__name__
+    if kind == "RevisionNotFoundError":
+        return ModelNotFoundError(
+            repository,
+            f"it has no revision {revision!r}",
+            "Name a branch, a tag or a commit that it has.",
+        )
+    if kind == "GatedRepoError":
+        return ModelNotFoundError(
+            repository,
+            "access to it has to be granted",
+            "Ask for access on its page on the Hub, then log in (hf auth login) or set HF_TOKEN.",
+        )
+    if status in (401, 403, 404):
+        return ModelNotFoundError(
+            repository,
+            f"it is not on this machine, and the Hub knows no such model (status {status})",
+            "Check the name; a private model needs a login (hf auth login) or HF_TOKEN.",
+            (str(cache),),
+        )
+    if isinstance(error, OSError) and error.errno is not None:
+        return FetchError(repository, str(error), f"Make room in, or access to, {cache}.")
+    offline = (
+        "Copy the model into the Hub cache, or give the directory of its files; a model that is on "
+        "this machine is loaded without the network."
+    )
+    if status == 429:
+        return FetchError(
+            repository,
+            "the Hub limits the rate of requests (status 429)",
+            f"Wait a few minutes, or set HF_TOKEN for a higher limit. {offline}",
+            status,
+        )
+    reason = (
+        f"the Hub answered with status {status}"
+        if status
+        else f"the Hub cannot be reached ({kind})"
+    )
+    return FetchError(repository, reason, offline, status)

@@ -1,0 +1,319 @@
+"""In one process: every model once, for everyone who asks."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pytest_embedcache.errors import ModelSpecError
+from pytest_embedcache.models import defaults
+from pytest_embedcache.models.artifacts import ArtifactStore
+from pytest_embedcache.models.backends import BACKENDS, Backend
+from pytest_embedcache.models.handle import Counts, ModelHandle, renew_turn
+from pytest_embedcache.snapshot import repository_of
+from pytest_embedcache.spec import ModelSpec
+
+__all__ = [
+    "ModelRegistry",
+    "ModelStats",
+    "RegistryStats",
+    "default_registry",
+    "get_model",
+    "swap_default_registry",
+]
+
+
+@dataclass(frozen=True)
+class ModelStats:
+    """Counts of one model in one process; seconds are of the wall clock."""
+
+    name: str
+    device: str
+    backend: str
+    gets: int
+    loads: int
+    failures: int
+    evictions: int
+    load_seconds: float
+    import_seconds: float
+
+
+@dataclass(frozen=True)
+class RegistryStats:
+    """Counts of a registry since it was made or reset."""
+
+    models: tuple[ModelStats, ...]
+
+    @property
+    def gets(self) -> int:
+        """How often a model was asked for and returned."""
+        return sum(model.gets for model in self.models)
+
+    @property
+    def loads(self) -> int:
+        """How often a model was really loaded."""
+        return sum(model.loads for model in self.models)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same in built-in types."""
+        return asdict(self)
+
+
+class ModelRegistry:
+    """Maps a spec to its loaded model: one load per resolved spec, however many threads ask.
+
+    A failed load is not kept: everyone who waited gets the error, the next call tries again.
+
+    Args:
+        cache_dir: Where prepared models are kept; `None` is the default cache directory.
+        backends: Table of backends by name; `None` is the package's own.
+        after_import: Called before a model is built, with whether the libraries were imported
+            just now. The pytest plugin sets threads and freezes the garbage collector there.
+    """
+
+    def __init__(
+        self,
+        *,
+        cache_dir: str | os.PathLike[str] | None = None,
+        backends: Mapping[str, Backend] | None = None,
+        after_import: Callable[[bool], None] | None = None,
+    ) -> None:
+        self.after_import = after_import
+        self._cache_dir = cache_dir
+        self._backends = backends
+        self._lock = threading.RLock()
+        # Resolved specs, and the spellings under which they were asked for.
+        self._handles: dict[ModelSpec, ModelHandle] = {}
+        self._counts: dict[ModelSpec, Counts] = {}
+        self._gets: dict[ModelSpec, int] = {}  # of evicted handles
+        _registries.add(self)
+
+    @functools.cached_property
+    def artifacts(self) -> ArtifactStore:
+        """The machine's prepared models."""
+        return ArtifactStore(self._cache_dir)
+
+    def get(self, spec: ModelSpec | str) -> Any:
+        """Return the model of `spec`, loaded on the first call; a hit takes no lock.
+
+        Raises:
+            ModelNotFoundError, FetchError, SnapshotError, LockTimeoutError: No files to load from.
+            MissingExtraError: Its backend's packages are not installed.
+            ModelLoadError: It could not be built.
+        """
+        handle = self._handles.get(spec)  # type: ignore[arg-type]  # a string is simply not in it
+        if handle is not None:
+            model = handle.model
+            if model is not None:
+                next(handle.hits)
+                return model
+        return self._get_slowly(spec)
+
+    def resolve(self, spec: ModelSpec | str) -> ModelSpec:
+        """Return the spec under which the model is kept; its files are here afterwards."""
+        if isinstance(spec, str):
+            spec = ModelSpec(spec)
+        return spec if spec.is_resolved else self._backend(spec).prepare(spec, self.artifacts)
+
+    def stats(self) -> RegistryStats:
+        """Counts of every model that was asked for."""
+        with self._lock:
+            return RegistryStats(
+                tuple(
+                    ModelStats(
+                        name=spec.name,
+                        device=spec.device or "",
+                        backend=spec.backend,
+                        gets=self._gets.get(spec, 0) + _read(self._handles.get(spec)),
+                        **asdict(counts),
+                    )
+                    for spec, counts in self._counts.items()
+                )
+            )
+
+    def evict(self, spec: ModelSpec | str) -> bool:
+        """Forget a model, so that the next call loads it again; True if it was loaded.
+
+        Whoever still holds the model keeps it.
+        """
+        if isinstance(spec, str):
+            spec = ModelSpec(spec)
+        handle = self._handles.get(spec)
+        if handle is None and self._may_know(spec):
+            handle = self._handles.get(self.resolve(spec))
+        return handle is not None and self._forget(handle)
+
+    def clear(self) -> None:
+        """Forget all models; the counts stay."""
+        with self._lock:
+            for handle in {id(handle): handle for handle in self._handles.values()}.values():
+                self._forget(handle)
+
+    def reset(self) -> None:
+        """Forget all models and counts."""
+        with self._lock:
+            self.clear()
+            self._counts.clear()
+            self._gets.clear()
+
+    def _may_know(self, spec: ModelSpec) -> bool:
+        """False where resolving would only fetch a model that was never loaded."""
+        if os.path.isdir(os.path.expanduser(spec.name)):
+            return True
+        name = repository_of(spec.name)
+        with self._lock:
+            return any(handle.spec.name in (name, spec.name) for handle in self._handles.values())
+
+    def _get_slowly(self, spec: ModelSpec | str) -> Any:
+        if isinstance(spec, str):
+            spec = ModelSpec(spec)
+        resolved = self.resolve(spec)
+        handle = self._handle(resolved, asked_as=spec.name)
+        model = handle.get()
+        next(handle.hits)
+        if _means_the_same_everywhere(spec):
+            with self._lock:
+                if self._handles.get(resolved) is handle:  # not evicted meanwhile
+                    self._handles[spec] = handle
+        return model
+
+    def _handle(self, resolved: ModelSpec, *, asked_as: str) -> ModelHandle:
+        with self._lock:
+            handle = self._handles.get(resolved)
+            if handle is None:
+                handle = self._handles[resolved] = ModelHandle(
+                    resolved,
+                    self._backend(resolved),
+                    asked_as=asked_as,
+                    after_import=self.after_import,
+                    counts=self._counts.setdefault(resolved, Counts()),
+                )
+            return handle
+
+    def _forget(self, handle: ModelHandle) -> bool:
+        with self._lock:
+            spellings = [spec for spec, other in self._handles.items() if other is handle]
+            for spec in spellings:
+                del self._handles[spec]
+            if spellings:
+                self._gets[handle.spec] = self._gets.get(handle.spec, 0) + _read(handle)
+                handle.counts.evictions += handle.is_loaded
+            return bool(spellings) and handle.is_loaded
+
+    def _backend(self, spec: ModelSpec) -> Backend:
+        table = BACKENDS if self._backends is None else self._backends
+        try:
+            return table[spec.backend]
+        except KeyError:
+            known = ", ".join(sorted(table))
+            raise ModelSpecError("backend", spec.backend, f"use one of {known}") from None
+
+    def _after_fork(self) -> bool:
+        self._lock = threading.RLock()
+        for handle in self._handles.values():
+            handle.after_fork()
+        return any(handle.is_loaded for handle in self._handles.values())
+
+
+def _read(handle: ModelHandle | None) -> int:
+    """How often `next()` was called on the handle's counter; reading does not count."""
+    if handle is None:
+        return 0
+    return int(repr(handle.hits)[len("count(") : -1])
+
+
+def _means_the_same_everywhere(spec: ModelSpec) -> bool:
+    """False for a relative path: after a change of directory it is another model."""
+    name = os.path.expanduser(spec.name)
+    return os.path.isabs(name) or not os.path.isdir(name)
+
+
+_registries: weakref.WeakSet[ModelRegistry] = weakref.WeakSet()
+_default: ModelRegistry | None = None
+_default_lock = threading.Lock()
+
+
+def default_registry() -> ModelRegistry:
+    """The process's registry, made on the first call."""
+    global _default
+    if _default is None:
+        with _default_lock:
+            if _default is None:
+                _default = (defaults.factory or ModelRegistry)()
+    return _default
+
+
+def swap_default_registry(registry: ModelRegistry | None) -> ModelRegistry | None:
+    """Put `registry` in the place of the default one and return what was there (for tests)."""
+    global _default
+    with _default_lock:
+        previous, _default = _default, registry
+    return previous
+
+
+def get_model(
+    name: str | os.PathLike[str],
+    *,
+    device: str | None = "cpu",
+    revision: str | None = None,
+    backend: str = "torch",
+    dtype: str | None = None,
+    trust_remote_code: bool = False,
+    cache_folder: str | None = None,
+    token: str | bool | None = None,
+) -> Any:
+    """Return the model `name`, loaded once per process; the arguments are those of `ModelSpec`.
+
+    A name means one model for the life of the process (`default_registry().evict(name)` asks
+    anew). Errors are those of `ModelRegistry.get`.
+    """
+    options = (device, revision, backend, dtype, trust_remote_code, cache_folder)
+    if token is None and isinstance(name, str):
+        spec = _spec(name, *options)
+    else:  # a token is not kept, and a relative Path means another directory elsewhere
+        spec = _spec.__wrapped__(name, *options, token)
+    return (_default or default_registry()).get(spec)
+
+
+@functools.lru_cache(maxsize=256)
+def _spec(
+    name: str,
+    device: str | None,
+    revision: str | None,
+    backend: str,
+    dtype: str | None,
+    trust_remote_code: bool,
+    cache_folder: str | None,
+    token: str | bool | None = None,
+) -> ModelSpec:
+    return ModelSpec(
+        name,
+        revision=revision,
+        backend=backend,
+        device=device,
+        dtype=dtype,
+        trust_remote_code=trust_remote_code,
+        cache_folder=cache_folder,
+        token=token,
+    )
+
+
+def _after_fork_in_child() -> None:
+    global _default_lock
+    _default_lock = threading.Lock()
+    renew_turn()
+    loaded = [registry._after_fork() for registry in list(_registries)]
+    torch = sys.modules.get("torch")
+    if any(loaded) and torch is not None:
+        # OpenMP's threads do not survive a fork: a child that encodes would wait for them forever.
+        torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,110 @@
+"""The only door to pytest: `pytest -p embedcache`.
+
+Nothing is imported, written or said here until a fixture, an option, an ini key or an environment
+variable of ours is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from pytest_embedcache.plugin.fixtures import (
+    MODEL_FIXTURES,
+    RUN,
+    embedcache_fake_sentence_transformer,
+    embedcache_model,
+    embedcache_model_factory,
+    embedcache_registry,
+    embedding_model,
+    embedding_model_factory,
+    fake_sentence_transformer,
+    model_registry,
+)
+from pytest_embedcache.plugin.marker import apply_marker
+from pytest_embedcache.plugin.options import MARKER, STUB_MISSING, add_options
+from pytest_embedcache.plugin.report import header, summary, write_json
+from pytest_embedcache.plugin.xdist import Alone, Controller, role_of
+
+__all__ = [
+    "embedcache_fake_sentence_transformer",
+    "embedcache_model",
+    "embedcache_model_factory",
+    "embedcache_registry",
+    "embedding_model",
+    "embedding_model_factory",
+    "fake_sentence_transformer",
+    "model_registry",
+]
+
+_ROLE = pytest.StashKey[Alone]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    add_options(parser)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    if early_config.getini(STUB_MISSING):
+        from pytest_embedcache.testing.stub import provide_missing
+
+        provide_missing()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", MARKER)
+    role = config.stash[_ROLE] = role_of(config)
+    config.stash[RUN] = role.run
+    role.run.start()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if role := config.stash.get(_ROLE, None):
+        role.run.stop()
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    return header(config.stash[RUN].settings)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    apply_marker(metafunc, MODEL_FIXTURES)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+    yield
+    for name in MODEL_FIXTURES.keys() & getattr(item, "funcargs", {}).keys():
+        item.config.stash[RUN].used(item.funcargs[name])  # type: ignore[attr-defined]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    if isinstance(role := node.config.stash[_ROLE], Controller):
+        role.configure_worker(node)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    if isinstance(role := node.config.stash[_ROLE], Controller):
+        role.worker_is_down(node)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    role = session.config.stash[_ROLE]
+    role.finish()
+    path = role.run.settings.json
+    if path and role.reports and not session.config.option.collectonly:
+        write_json(path, role.run.settings, role.merged())
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    role = config.stash[_ROLE]
+    if role.reports and (lines := list(summary(role.merged()))):
+        terminalreporter.section("embedcache")
+        for line in lines:
+            terminalreporter.line(line)

@@ -1,0 +1,86 @@
+"""The fixtures. Each has a prefixed twin, and none requests another.
+
+A short name may be one that a suite already has; its conftest then wins, at whatever scope, and the
+twin is still there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_embedcache.errors import EmbedCacheError
+from pytest_embedcache.plugin.run import Run
+
+if TYPE_CHECKING:
+    from pytest_embedcache.models.registry import ModelRegistry
+    from pytest_embedcache.testing.fakes import FakeSentenceTransformers
+
+__all__ = ["MODEL_FIXTURES", "RUN"]
+
+RUN: pytest.StashKey[Run] = pytest.StashKey()
+
+
+def _model(request: pytest.FixtureRequest) -> Any:
+    """The run's embedding model, loaded once per process.
+
+    Its name and device are those of `--embedcache-model` and `--embedcache-device`, or of
+    `@pytest.mark.embedcache(model=, device=)` on the test, its class or its module.
+    """
+    try:
+        return request.config.stash[RUN].model(getattr(request, "param", None))
+    except EmbedCacheError as error:
+        pytest.fail(f"{type(error).__name__}: {error}", pytrace=False)
+
+
+def _model_factory(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """`factory(name, **spec)`: any model, loaded once per process; `spec` as in `ModelSpec`.
+
+    What is left out is the run's setting.
+    """
+    run = request.config.stash[RUN]
+
+    def factory(name: str | None = None, **spec: Any) -> Any:
+        return run.model(spec if name is None else {"model": name, **spec})
+
+    return factory
+
+
+def _registry(request: pytest.FixtureRequest) -> Iterator[ModelRegistry]:
+    """A fresh `ModelRegistry` for one test."""
+    run = request.config.stash[RUN]
+    registry = run.make_registry()
+    yield registry
+    run.retire(registry)
+
+
+def _fake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeSentenceTransformers]:
+    """`sentence_transformers.SentenceTransformer` is a fake for this test.
+
+    The default registry is empty and the cache directory a private one meanwhile.
+    """
+    from pytest_embedcache.testing.fakes import fake_sentence_transformers
+
+    with fake_sentence_transformers(tmp_path_factory.mktemp("embedcache")) as fakes:
+        yield fakes
+
+
+embedding_model = pytest.fixture(scope="session", name="embedding_model")(_model)
+embedcache_model = pytest.fixture(scope="session", name="embedcache_model")(_model)
+embedding_model_factory = pytest.fixture(scope="session", name="embedding_model_factory")(
+    _model_factory
+)
+embedcache_model_factory = pytest.fixture(scope="session", name="embedcache_model_factory")(
+    _model_factory
+)
+model_registry = pytest.fixture(name="model_registry")(_registry)
+embedcache_registry = pytest.fixture(name="embedcache_registry")(_registry)
+fake_sentence_transformer = pytest.fixture(name="fake_sentence_transformer")(_fake)
+embedcache_fake_sentence_transformer = pytest.fixture(name="embedcache_fake_sentence_transformer")(
+    _fake
+)
+
+#: Those that the marker reaches.
+MODEL_FIXTURES = {"embedding_model": _model, "embedcache_model": _model}

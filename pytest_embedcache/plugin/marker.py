@@ -1,0 +1,67 @@
+"""`@pytest.mark.embedcache(…)`, and its way to a session fixture.
+
+A session fixture sees no marker. So the marker reaches it as a parameter, with an id that is
+hidden: test ids and `--lf` do not change.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_embedcache.errors import ModelSpecError
+from pytest_embedcache.spec import ModelSpec
+
+__all__ = ["KEYS", "apply_marker", "marked"]
+
+KEYS = ("model", "device")
+
+
+class MarkerError(pytest.UsageError, pytest.Collector.CollectError):  # type: ignore[misc]
+    """A marker that cannot be read; shown without a traceback."""
+
+
+def marked(definition: Any) -> dict[str, Any]:
+    """The keys of all markers on a test, its class and its module; the closest wins.
+
+    Raises `MarkerError` for an unknown key or a value that cannot be used.
+    """
+    merged: dict[str, Any] = {}
+    for mark in definition.iter_markers("embedcache"):
+        unknown = [*map(repr, mark.args), *(key for key in mark.kwargs if key not in KEYS)]
+        if unknown:
+            raise MarkerError(
+                f"{definition.nodeid}: @pytest.mark.embedcache takes the keywords "
+                f"{', '.join(KEYS)}; it does not know {', '.join(unknown)}"
+            )
+        merged = {**mark.kwargs, **merged}
+    if merged:
+        try:
+            ModelSpec(merged.get("model", "x"), device=merged.get("device"))
+        except ModelSpecError as error:
+            raise MarkerError(f"{definition.nodeid}: @pytest.mark.embedcache: {error}") from error
+    return merged
+
+
+def apply_marker(metafunc: pytest.Metafunc, ours: dict[str, Any]) -> None:
+    """Parametrize those of our fixtures (name -> function) that a marked test uses."""
+    if not (options := marked(metafunc.definition)):
+        return
+    parametrized = {
+        name.strip()
+        for mark in metafunc.definition.iter_markers("parametrize")
+        for name in _names(mark.args[0] if mark.args else mark.kwargs.get("argnames", ()))
+    }
+    for name, function in ours.items():
+        if name in metafunc.fixturenames and name not in parametrized:
+            definitions = metafunc._arg2fixturedefs.get(name)
+            # A conftest may have its own fixture of that name, which knows no parameter of ours.
+            if definitions and definitions[-1].func is function:
+                metafunc.parametrize(
+                    name, [options], indirect=True, scope="session", ids=[pytest.HIDDEN_PARAM]
+                )
+
+
+def _names(argnames: Any) -> list[str]:
+    return argnames.split(",") if isinstance(argnames, str) else list(argnames)

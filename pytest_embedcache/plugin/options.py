@@ -1,0 +1,47 @@
+"""The settings as pytest's options, and their reading from a config."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from pytest_embedcache.errors import SettingsError
+from pytest_embedcache.plugin.settings import SETTINGS, Settings, resolve
+
+__all__ = ["MARKER", "STUB_MISSING", "add_options", "read_settings"]
+
+MARKER = (
+    "embedcache(model=, device=): the model and device that embedding_model has in this test; "
+    "keys that are left out keep the run's setting"
+)
+STUB_MISSING = "embedcache_stub_missing"
+
+
+def add_options(parser: pytest.Parser) -> None:
+    group = parser.getgroup("embedcache", "embedding models (pytest-embedcache)")
+    for row in SETTINGS:
+        default = "" if row.default is None else f" (default: {row.default})"
+        text = f"{row.help}{default}"
+        group.addoption(row.flag, dest=row.key, metavar=row.metavar, default=None, help=text)
+        parser.addini(row.key, f"as {row.flag}", default=None)
+    parser.addini(
+        STUB_MISSING,
+        "where sentence-transformers is not installed, let it be imported all the same, for tests "
+        "that use fake_sentence_transformer",
+        type="bool",
+        default=False,
+    )
+
+
+def read_settings(config: pytest.Config) -> Settings:
+    """Read every option, so that a bad one ends the run before it has begun."""
+    try:
+        return resolve(
+            {row.key: config.getoption(row.key) for row in SETTINGS},
+            os.environ,
+            {row.key: config.getini(row.key) for row in SETTINGS},
+            ini_directory=config.inipath.parent if config.inipath else config.rootpath,
+        )
+    except SettingsError as error:
+        raise pytest.UsageError(str(error)) from error

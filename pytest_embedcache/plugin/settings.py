@@ -1,0 +1,136 @@
+"""What the user set, resolved once: command line, then environment, then ini, then default."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from pytest_embedcache.errors import SettingsError
+
+__all__ = ["SETTINGS", "Setting", "Settings", "resolve"]
+
+DEFAULT_MODEL = "all-MiniLM-L6-v2"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row: `--embedcache-<name>`, ini `embedcache_<name>`, `EMBEDCACHE_<NAME>`."""
+
+    name: str
+    metavar: str
+    help: str
+    parse: Callable[[str], Any]
+    default: Any = None
+
+    @property
+    def flag(self) -> str:
+        return f"--embedcache-{self.name}"
+
+    @property
+    def key(self) -> str:
+        return f"embedcache_{self.name}"
+
+    @property
+    def variable(self) -> str:
+        return self.key.upper()
+
+
+def _text(value: str) -> str:
+    if not value.strip():
+        raise ValueError("it is empty; give a value, or leave it out")
+    return value
+
+
+def _device(value: str) -> str | None:
+    from pytest_embedcache.spec import ModelSpec
+
+    return None if value == "auto" else ModelSpec("x", device=_text(value)).device
+
+
+def _threads(value: str) -> str | int:
+    if value in ("auto", "off"):
+        return value
+    if value.isdecimal() and int(value):
+        return int(value)
+    raise ValueError("use auto, off, or a number of threads from 1 up")
+
+
+SETTINGS = (
+    Setting("model", "NAME", "the model of the fixture embedding_model", _text, DEFAULT_MODEL),
+    Setting("device", "DEVICE", "its device: cpu, cuda, mps, … or auto", _device, "cpu"),
+    Setting("dir", "PATH", "directory of prepared models, shared by all runs", _text),
+    Setting(
+        "threads",
+        "auto|N|off",
+        "torch's threads in each process; auto divides the cores among the xdist workers",
+        _threads,
+        "auto",
+    ),
+    Setting("json", "PATH", "write the counts of all workers to this file, as JSON", _text),
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The resolved settings of a run.
+
+    `given` says for each value that is not a default where it came from.
+    """
+
+    model: str = DEFAULT_MODEL
+    device: str | None = "cpu"
+    dir: str | None = None
+    threads: str | int = "auto"
+    json: str | None = None
+    given: Mapping[str, str] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Built-in types only, as they travel to a worker."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `as_dict`."""
+        return cls(**values)
+
+
+def resolve(
+    command_line: Mapping[str, str | None],
+    environment: Mapping[str, str],
+    ini: Mapping[str, str | None],
+    *,
+    ini_directory: Path,
+) -> Settings:
+    """Return the settings; the keys of `command_line` and `ini` are the rows' `key`.
+
+    A relative path means the current directory, but in an ini file that file's own. An empty
+    environment variable counts as unset.
+
+    Raises:
+        SettingsError: A value cannot be used; the error names it, its source and the good ones.
+    """
+    values: dict[str, Any] = {}
+    given: dict[str, str] = {}
+    for row in SETTINGS:
+        sources = (
+            (command_line.get(row.key), row.flag),
+            (environment.get(row.variable) or None, row.variable),
+            (ini.get(row.key), f"ini {row.key}"),
+        )
+        text, source = next(((t, s) for t, s in sources if t is not None), (None, ""))
+        if text is None:
+            values[row.name] = row.default
+            continue
+        try:
+            value = row.parse(text)
+        except ValueError as error:
+            raise SettingsError(row.name, text, source, str(error)) from error
+        if row.metavar == "PATH":
+            base = ini_directory if source.startswith("ini") else Path.cwd()
+            value = os.path.abspath(base / os.path.expanduser(value))
+        values[row.name] = value
+        given[row.name] = source
+    return Settings(**values, given=given)

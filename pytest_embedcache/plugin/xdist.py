@@ -1,0 +1,82 @@
+"""The parts that a process can have in a run: alone, controller, worker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_embedcache.plugin.counts import Counts, merge
+from pytest_embedcache.plugin.options import read_settings
+from pytest_embedcache.plugin.run import Run
+from pytest_embedcache.plugin.settings import Settings
+
+__all__ = ["KEY", "Alone", "Controller", "Worker", "role_of"]
+
+KEY = "embedcache"
+
+
+class Alone:
+    """A run in one process: counts, and reports."""
+
+    reports = True
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.run = Run(read_settings(config))
+
+    def merged(self) -> Counts:
+        """The counts of the whole run."""
+        return merge({"main": self.run.counts()})
+
+    def finish(self) -> None:
+        """Called when this process's session ends."""
+
+
+class Controller(Alone):
+    """Hands the settings on, collects what the workers counted, and alone reports."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        super().__init__(config)
+        self._workers: dict[str, Counts | None] = {}
+
+    def configure_worker(self, node: Any) -> None:
+        node.workerinput[KEY] = self.run.settings.as_dict()
+
+    def worker_is_down(self, node: Any) -> None:
+        # A worker that crashed has no workeroutput at all.
+        output = getattr(node, "workeroutput", None) or {}
+        self._workers[node.gateway.id] = output.get(KEY)
+
+    def merged(self) -> Counts:
+        own = self.run.counts()
+        processes: dict[str, Counts | None] = {"main": own} if own["models"] else {}
+        return merge(processes | self._workers)
+
+
+class Worker(Alone):
+    """Takes the settings from the controller, and sends its counts there."""
+
+    reports = False
+
+    def __init__(self, config: pytest.Config) -> None:
+        worker: Any = config  # xdist adds workerinput and workeroutput
+        self._config = worker
+        settings = Settings.from_dict(worker.workerinput[KEY])
+        self.run = Run(settings, workers=worker.workerinput["workercount"])
+
+    def finish(self) -> None:
+        self._config.workeroutput[KEY] = self.run.counts()
+
+
+def role_of(config: pytest.Config) -> Alone:
+    """The part of this process."""
+    workerinput = getattr(config, "workerinput", None)
+    if workerinput is not None:
+        # A controller without this plugin (pytest -p no:embedcache does not reach workers' own
+        # entry points in every version) sends no settings: then the worker reads its own.
+        return Worker(config) if KEY in workerinput else Alone(config)
+    # The option is xdist's; 'no' and its absence are a run in one process.
+    distributed = getattr(config.option, "dist", "no") != "no"
+    return (
+        Controller(config) if distributed or getattr(config.option, "tx", None) else Alone(config)
+    )

@@ -1,0 +1,135 @@
+"""`ModelSpec`: every parameter that decides which model is loaded."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Self
+
+from pytest_embedcache.errors import ModelSpecError
+
+__all__ = ["DTYPES", "ModelSpec"]
+
+DTYPES = ("float32", "float16", "bfloat16", "float64")
+FORMS = ("float32",)
+
+_DEVICE = re.compile(r"[a-z]+(:\d+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """Which model, how it is loaded, and where.
+
+    What a single call can choose (a prompt, normalisation, truncation) is not part of it. A spec
+    is *resolved* when `path` is set: then `name` is the full name (or the real path of a local
+    model), `revision` the commit, `device` and `dtype` are concrete, and two specs of one model
+    are equal and have one hash. A registry resolves what it is given.
+
+    Attributes:
+        name: A name on the Hub, short (`all-MiniLM-L6-v2`) or full, or a directory. A directory
+            of that name wins over the Hub, as in sentence-transformers.
+        revision: Branch, tag or commit; `None` is `main`.
+        backend: How the model comes to be; `torch` is sentence-transformers.
+        form: What is loaded, `float32`: a form changes vectors.
+        device: `cpu`, `cuda`, `cuda:1`, `mps`, …; `None` is the best one that is there.
+        dtype: `float32`, `float16`, `bfloat16`, `float64`; `None` is what the installed
+            transformers would choose for this checkpoint.
+        trust_remote_code: Whether code from the model's repository may run.
+        cache_folder: The Hub cache to look in; `None` is the one that huggingface_hub uses.
+        token: For private models; in neither equality, hash, repr nor logs.
+        path: The real path of the model's files; set by resolution.
+
+    Raises:
+        ModelSpecError: A value cannot be used; the error names it and says what can.
+    """
+
+    name: str
+    revision: str | None = None
+    backend: str = "torch"
+    form: str = "float32"
+    device: str | None = None
+    dtype: str | None = None
+    trust_remote_code: bool = False
+    cache_folder: str | None = None
+    token: str | bool | None = field(default=None, repr=False, compare=False)
+    path: str | None = None
+    _hash: int = field(default=0, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        change = object.__setattr__
+        name: object = self.name
+        if isinstance(name, os.PathLike):
+            # A Path is a directory, never a name on the Hub.
+            name = os.path.abspath(os.path.expanduser(os.fspath(name)))
+            change(self, "name", name)
+        if not isinstance(name, str) or not name.strip() or "\0" in name:
+            raise ModelSpecError(
+                "model", name, "give a name such as 'all-MiniLM-L6-v2', or a directory"
+            )
+        if self.cache_folder is not None:
+            change(self, "cache_folder", os.path.abspath(os.fspath(self.cache_folder)))
+        if self.device is not None:
+            change(self, "device", _device(self.device))
+        if self.dtype is not None:
+            change(self, "dtype", _dtype(self.dtype))
+        if self.form not in FORMS:
+            raise ModelSpecError("form", self.form, f"use one of {', '.join(FORMS)}")
+        if type(self.trust_remote_code) is not bool:
+            raise ModelSpecError("trust_remote_code", self.trust_remote_code, "use True or False")
+        for label in ("revision", "backend"):
+            value = getattr(self, label)
+            if value is not None and (not isinstance(value, str) or not value):
+                raise ModelSpecError(label, value, "use a string that is not empty")
+        compared = tuple(getattr(self, f.name) for f in fields(self) if f.compare)
+        # Once: a registry hashes the spec at every access.
+        change(self, "_hash", hash(compared))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __reduce__(self) -> tuple[Callable[..., ModelSpec], tuple[Any, ...]]:
+        # Through the constructor: the hash of a string differs from process to process.
+        return type(self), tuple(getattr(self, f.name) for f in fields(self) if f.init)
+
+    @property
+    def is_resolved(self) -> bool:
+        """Whether this spec is a registry's key."""
+        return self.path is not None
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy in which `changes` hold."""
+        return replace(self, **changes)
+
+    def fingerprint(self, cache_dir: str | os.PathLike[str] | None = None) -> str:
+        """Identity of the model behind a vector, from its files' content (64 hex digits).
+
+        Needs neither torch nor the network. See `pytest_embedcache.fingerprint`.
+
+        Raises:
+            ModelNotFoundError: The files are not here, and were not when a fingerprint was last
+                asked for.
+            SnapshotError: The files are incomplete or damaged.
+        """
+        from pytest_embedcache.fingerprint import fingerprint_of
+
+        return fingerprint_of(self, cache_dir=cache_dir).digest
+
+
+def _device(value: object) -> str:
+    text = str(value)  # a torch.device, too
+    if not _DEVICE.fullmatch(text):
+        raise ModelSpecError("device", value, "use 'cpu', 'cuda', 'cuda:1', 'mps', … or None")
+    # torch reads these pairs as one device; a registry must as well.
+    kind, _, index = text.partition(":")
+    if kind == "cuda":
+        return f"cuda:{int(index or 0)}"
+    return kind if not index or int(index) == 0 else text
+
+
+def _dtype(value: object) -> str:
+    text = str(value).removeprefix("torch.")
+    if text not in DTYPES:
+        raise ModelSpecError("dtype", value, f"use one of {', '.join(DTYPES)}, or None")
+    return text

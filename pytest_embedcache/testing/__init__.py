@@ -1,0 +1,1 @@
+"""What a test needs, free of hooks: usable with any runner."""
