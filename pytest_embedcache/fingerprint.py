@@ -26,7 +26,7 @@ from pytest_embedcache.snapshot import Place, check, locate, module_directories,
 from pytest_embedcache.spec import ModelSpec
 from pytest_embedcache.weights import HashMemo, read_header
 
-__all__ = ["Fingerprint", "default_dtype", "fingerprint_of", "model_files"]
+__all__ = ["Fingerprint", "default_dtype", "dtype_keyword", "fingerprint_of", "model_files"]
 
 VERSION = "embedcache-model-1"
 
@@ -122,6 +122,11 @@ def default_dtype(path: str) -> str:
     floating-point tensor); before, float32.
     """
     return _checkpoint_dtype(Path(path)) if _keeps_dtype() else "float32"
+
+
+def dtype_keyword() -> str:
+    """What the installed transformers calls the dtype in the keyword arguments of a model."""
+    return "dtype" if _keeps_dtype() else "torch_dtype"
 
 
 @functools.cache

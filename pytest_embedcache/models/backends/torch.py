@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from pytest_embedcache.errors import MissingExtraError, ModelLoadError
-from pytest_embedcache.fingerprint import default_dtype
+from pytest_embedcache.fingerprint import default_dtype, dtype_keyword
 from pytest_embedcache.models.artifacts import ArtifactStore
 from pytest_embedcache.models.hub import Fetcher, HubFetcher
 from pytest_embedcache.models.resources import best_device
@@ -58,11 +58,8 @@ class TorchBackend:
         assert spec.path is not None
         options: dict[str, Any] = {}
         if spec.dtype != default_dtype(spec.path):
-            # Only what was asked for: not every kind of first module accepts a dtype. The name is
-            # that of transformers 4, which 5 still takes.
-            import torch
-
-            options["model_kwargs"] = {"torch_dtype": getattr(torch, spec.dtype or "float32")}
+            # Only what was asked for: not every kind of first module accepts a dtype.
+            options["model_kwargs"] = {dtype_keyword(): spec.dtype}
         try:
             model = sentence_transformers.SentenceTransformer(
                 spec.path,  # absolute: a relative path would be asked for on the Hub

