@@ -34,7 +34,7 @@ class MockHub:
             def do_GET(self) -> None:
                 hub._answer(self)
 
-            do_HEAD = do_POST = do_GET
+            do_HEAD = do_POST = do_GET  # noqa: N815 - http.server's names
 
             def log_message(self, *args: object) -> None:
                 pass

@@ -47,7 +47,7 @@ def tiny_bert(path: Path, *, seed: int = 0, size: int = 16) -> Path:
     `size` is the dimension of its vectors; about 20 kB on disk.
     """
     path.mkdir(parents=True)
-    words = "[PAD] [UNK] [CLS] [SEP] [MASK] a cat kitten dog car revenue quarterly the is".split()
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "cat", "kitten", "dog", "revenue"]
     words += list("abcdefghijklmnopqrstuvwxyz0123456789") + [
         f"##{c}" for c in "abcdefghij0123456789"
     ]
