@@ -64,6 +64,11 @@ class ModelHandle:
         hits: An iterator that counts hits: `next()` on it is atomic and needs no lock.
         error: The error of the last attempt, None where it succeeded.
         load_time: Seconds of the last load, None before.
+        signature: Of the files that were loaded, None where they changed meanwhile.
+        pristine: The model's state right after it was loaded.
+        handed_out: Somebody got the model to change it: its vectors are no longer those of its
+            files.
+        encoding: Held around a call of the model; its tokenizer is not safe in threads.
     """
 
     def __init__(
@@ -82,6 +87,10 @@ class ModelHandle:
         self.error: BaseException | None = None
         self.load_time: float | None = None
         self.counts = counts if counts is not None else Counts()
+        self.signature: str | None = None
+        self.pristine: tuple[tuple[str, str], ...] = ()
+        self.handed_out = False
+        self.encoding = threading.RLock()
         self._backend = backend
         self._after_import = after_import
         self._lock = threading.Lock()
@@ -149,9 +158,12 @@ class ModelHandle:
             imported = time.perf_counter()
             if self._after_import is not None:
                 self._after_import(fresh)
+            before = self._backend.signature(self.spec)
             begun = time.perf_counter()
             model = self._backend.load(self.spec)
             self.load_time = time.perf_counter() - begun
+            self.signature = before if self._backend.signature(self.spec) == before else None
+            self.pristine = self._backend.state(model)
         self.counts.loads += 1
         self.counts.load_seconds += self.load_time
         if fresh:
@@ -159,9 +171,15 @@ class ModelHandle:
         _log.info("✅ SentenceTransformer model '%s' loaded and cached", self.asked_as)
         return model
 
+    def state(self) -> tuple[tuple[str, str], ...]:
+        """What differs from the loaded model as it was; empty as long as nobody changed it."""
+        now = self._backend.state(self.model)
+        return () if now == self.pristine else now
+
     def after_fork(self) -> None:
-        """In a forked child: the thread that was loading does not exist here."""
+        """In a forked child: the threads that were loading or encoding do not exist here."""
         self._lock = threading.Lock()
+        self.encoding = threading.RLock()
         self._flight = None
 
 

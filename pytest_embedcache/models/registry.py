@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pytest_embedcache.errors import ModelSpecError
+from pytest_embedcache.errors import ModelNotFoundError, ModelSpecError, SnapshotError
 from pytest_embedcache.models import defaults
 from pytest_embedcache.models.artifacts import ArtifactStore
 from pytest_embedcache.models.backends import BACKENDS, Backend
 from pytest_embedcache.models.handle import Counts, ModelHandle, renew_turn
+from pytest_embedcache.models.identity import Identity
 from pytest_embedcache.snapshot import repository_of
 from pytest_embedcache.spec import ModelSpec
 
@@ -114,6 +115,25 @@ class ModelRegistry:
                 next(handle.hits)
                 return model
         return self._get_slowly(spec)
+
+    def handle(self, spec: ModelSpec | str) -> ModelHandle:
+        """The handle of `spec`, which may not have loaded its model yet."""
+        if isinstance(spec, str):
+            spec = ModelSpec(spec)
+        return self._handles.get(spec) or self._handle(self.resolve(spec), asked_as=spec.name)
+
+    def identify(self, spec: ModelSpec) -> Identity:
+        """Say which model `spec` means, without loading it.
+
+        Its files are fetched if they are not here and were not when it was last identified.
+        Raises as `get` does, but for `ModelLoadError`.
+        """
+        backend = self._backend(spec)
+        try:
+            return backend.identify(spec, self.artifacts)
+        except (ModelNotFoundError, SnapshotError):
+            # Not here, or not whole: preparing mends it, or says why it cannot be mended.
+            return backend.identify(self.resolve(spec), self.artifacts)
 
     def resolve(self, spec: ModelSpec | str) -> ModelSpec:
         """Return the spec under which the model is kept; its files are here afterwards."""

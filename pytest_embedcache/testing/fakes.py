@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_embedcache.encoding import digest, frame
+from pytest_embedcache.models.identity import Identity
+from pytest_embedcache.models.metadata import ModelMetadata
 from pytest_embedcache.spec import ModelSpec
 from pytest_embedcache.testing.bindings import replace_everywhere
 
@@ -41,6 +43,7 @@ DIMENSIONS = {
     "e5-large": 1024,
 }
 DEFAULT_DIMENSION = 384
+_NO_FILES = "fake"
 
 
 @dataclass(frozen=True)
@@ -243,8 +246,9 @@ def fake_vector(model: str, text: str, dimension: int) -> np.ndarray:
 class FakeBackend:
     """A backend whose models are fakes: any name is there, and nothing is read."""
 
-    def __init__(self, make: Callable[..., Any]) -> None:
+    def __init__(self, make: Callable[..., Any], fakes: FakeSentenceTransformers) -> None:
         self._make = make
+        self._fakes = fakes
 
     def prepare(self, spec: ModelSpec, artifacts: ArtifactStore) -> ModelSpec:
         # A path of its own: no resolved spec of a real model equals it.
@@ -255,6 +259,20 @@ class FakeBackend:
             dtype=spec.dtype or "float32",
             path=f"fake:{digest(_short(spec.name), spec.revision or '')[:16]}",
         )
+
+    def identify(self, spec: ModelSpec, artifacts: ArtifactStore) -> Identity:
+        name = _short(spec.name)
+        size = self._fakes.dimension_of(name)
+        metadata = ModelMetadata(dimension=size, max_seq_length=256)
+        # No real model has this fingerprint: fakes and real models never share a vector.
+        fingerprint = digest("embedcache-fake-1", name, str(size))
+        return Identity(name, fingerprint, "float32", metadata, _NO_FILES)
+
+    def signature(self, spec: ModelSpec) -> str | None:
+        return _NO_FILES
+
+    def state(self, model: Any) -> tuple[tuple[str, str], ...]:
+        return (("max_seq_length", str(model.max_seq_length)),)
 
     def import_libraries(self) -> bool:
         return False
@@ -283,9 +301,11 @@ def fake_sentence_transformers(cache_dir: Path) -> Iterator[FakeSentenceTransfor
 
     fakes = FakeSentenceTransformers()
     fake = type("SentenceTransformer", (FakeSentenceTransformer,), {"fakes": fakes})
-    backend = FakeBackend(
-        lambda *args, **kwargs: sentence_transformers.SentenceTransformer(*args, **kwargs)
-    )
+
+    def make(*args: Any, **options: Any) -> Any:
+        return sentence_transformers.SentenceTransformer(*args, **options)
+
+    backend = FakeBackend(make, fakes)
     table = {"torch": backend, "fake": backend}
     saved = dict(BACKENDS)
     with replace_everywhere(sentence_transformers.SentenceTransformer, fake):

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from pytest_embedcache.models.artifacts import ArtifactStore
 from pytest_embedcache.models.backends.torch import TorchBackend
+from pytest_embedcache.models.identity import Identity
 from pytest_embedcache.spec import ModelSpec
 
 __all__ = ["BACKENDS", "Backend"]
@@ -16,6 +17,18 @@ class Backend(Protocol):
 
     def prepare(self, spec: ModelSpec, artifacts: ArtifactStore) -> ModelSpec:
         """Return the resolved spec; the model's files are on this machine afterwards."""
+
+    def identify(self, spec: ModelSpec, artifacts: ArtifactStore) -> Identity:
+        """Say which model `spec` means, without loading it or asking the network.
+
+        Raises `ModelNotFoundError` where that needs a preparation first.
+        """
+
+    def signature(self, spec: ModelSpec) -> str | None:
+        """That of the identity, for a resolved spec, as its files are now."""
+
+    def state(self, model: Any) -> tuple[tuple[str, str], ...]:
+        """What can be changed on a loaded model and changes its vectors, read in microseconds."""
 
     def import_libraries(self) -> bool:
         """Import what `load` needs; True if that was not imported before."""

@@ -9,6 +9,7 @@ from pytest_embedcache.errors import MissingExtraError, ModelLoadError
 from pytest_embedcache.fingerprint import default_dtype, dtype_keyword
 from pytest_embedcache.models.artifacts import ArtifactStore
 from pytest_embedcache.models.hub import Fetcher, HubFetcher
+from pytest_embedcache.models.identity import Identity, files_signature, identify_snapshot
 from pytest_embedcache.models.resources import best_device
 from pytest_embedcache.models.snapshots import prepare_snapshot
 from pytest_embedcache.spec import ModelSpec
@@ -38,6 +39,24 @@ class TorchBackend:
             trust_remote_code=spec.trust_remote_code,
             token=spec.token,
             path=place.path,
+        )
+
+    def identify(self, spec: ModelSpec, artifacts: ArtifactStore) -> Identity:
+        return identify_snapshot(spec, artifacts)
+
+    def signature(self, spec: ModelSpec) -> str | None:
+        assert spec.path is not None
+        return files_signature(spec.path, trust_remote_code=spec.trust_remote_code)
+
+    def state(self, model: Any) -> tuple[tuple[str, str], ...]:
+        inner: Any = getattr(model[0], "auto_model", None)
+        # transformers sets the flag when an adapter was added, and only then knows active ones.
+        adapters = getattr(inner, "_hf_peft_config_loaded", False) and inner.active_adapters()
+        parameter = next(model.parameters(), None)
+        return (
+            ("max_seq_length", str(getattr(model[0], "max_seq_length", None))),
+            ("dtype", str(getattr(parameter, "dtype", None))),
+            ("adapters", str(adapters or [])),
         )
 
     def import_libraries(self) -> bool:

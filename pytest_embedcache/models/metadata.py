@@ -1,0 +1,136 @@
+"""What a model's configuration files say about it: no torch, nothing loaded.
+
+Everything here is also what the loaded model says before anybody changed it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+from pytest_embedcache.files import read_json
+from pytest_embedcache.snapshot import module_directories, weights_of
+from pytest_embedcache.weights import read_header
+
+__all__ = ["ModelMetadata", "read_metadata"]
+
+SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
+
+#: Modules that treat a query and a document alike; of others one cannot know.
+_PLAIN_MODULES = frozenset(
+    ("Transformer", "Pooling", "Normalize", "Dense", "StaticEmbedding", "LayerNorm", "Dropout")
+)
+_NEUTRAL = frozenset(("Normalize", "LayerNorm", "Dropout"))
+_POOLING_FLAGS = (
+    "pooling_mode_cls_token",
+    "pooling_mode_max_tokens",
+    "pooling_mode_mean_tokens",
+    "pooling_mode_mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens",
+    "pooling_mode_lasttoken",
+)
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """Facts about a model.
+
+    Attributes:
+        dimension: Columns of its vectors, before `truncate_dim`; None where the files do not tell.
+        max_seq_length: Its limit in tokens, None where the files do not tell.
+        similarity: `cosine`, `dot`, `euclidean` or `manhattan`.
+        prompts: Prompt by name; a role without a prompt is not listed.
+        default_prompt_name: The prompt of a call that names none.
+        truncate_dim: Dimension to which vectors are cut by default.
+        has_roles: Whether query and document may be treated differently other than by a prompt:
+            there is a router, or a module that is not known to be plain.
+    """
+
+    dimension: int | None = None
+    max_seq_length: int | None = None
+    similarity: str = "cosine"
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    default_prompt_name: str | None = None
+    truncate_dim: int | None = None
+    has_roles: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same in built-in types."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> Self:
+        """The inverse of `as_dict`; facts that are not known are left out."""
+        return cls(**{f.name: facts[f.name] for f in fields(cls) if f.name in facts})
+
+
+def read_metadata(path: str) -> ModelMetadata:
+    """Read the facts from the model's directory `path`."""
+    root = Path(path)
+    modules = [(directory, kind.rpartition(".")[2]) for directory, kind in module_directories(root)]
+    config = _read(root / "config_sentence_transformers.json")
+    saved = config.get("similarity_fn_name")
+    prompts = config.get("prompts")
+    first = modules[0][0] if modules else root
+    return ModelMetadata(
+        dimension=_dimension(modules),
+        max_seq_length=_max_seq_length(first),
+        similarity=saved if saved in SIMILARITIES else "cosine",
+        prompts={k: v for k, v in prompts.items() if v is not None} if prompts else {},
+        default_prompt_name=config.get("default_prompt_name"),
+        truncate_dim=config.get("truncate_dim"),
+        has_roles=any(kind not in _PLAIN_MODULES for _, kind in modules),
+    )
+
+
+def _read(file: Path) -> dict[str, Any]:
+    found = read_json(file)
+    return found if isinstance(found, dict) else {}
+
+
+def _max_seq_length(directory: Path) -> int | None:
+    for file in sorted(directory.glob("sentence_*_config.json")):
+        if isinstance(found := _read(file).get("max_seq_length"), int):
+            return found
+    return None
+
+
+def _dimension(modules: list[tuple[Path, str]]) -> int | None:
+    """That of the last module which has one; sentence-transformers asks in the same order."""
+    for directory, kind in reversed(modules):
+        if kind in _NEUTRAL:
+            continue
+        config = _read(directory / "config.json")
+        if kind == "Pooling":
+            return _pooled(config)
+        if kind == "Dense":
+            found = config.get("out_features")
+        elif kind == "Transformer":
+            found = config.get("hidden_size")
+        elif kind == "StaticEmbedding":
+            found = _columns(directory)
+        else:
+            return None
+        return found if isinstance(found, int) else None
+    return None
+
+
+def _pooled(config: dict[str, Any]) -> int | None:
+    width = config.get("embedding_dimension", config.get("word_embedding_dimension"))
+    modes = config.get("pooling_mode")
+    if modes is None:
+        count = sum(bool(config.get(flag)) for flag in _POOLING_FLAGS)
+    else:
+        count = 1 if isinstance(modes, str) else len(modes)
+    return width * max(1, count) if isinstance(width, int) else None
+
+
+def _columns(directory: Path) -> int | None:
+    for file in weights_of(directory):
+        if file.suffix == ".safetensors":
+            shape = read_header(file)[0].get("embedding.weight", {}).get("shape")
+            if shape:
+                return int(shape[1])
+    return None
