@@ -12,6 +12,7 @@ __all__ = [
     "ArtifactError",
     "EmbedCacheError",
     "FetchError",
+    "KeyFieldError",
     "LockTimeoutError",
     "MissingExtraError",
     "ModelLoadError",
@@ -19,7 +20,10 @@ __all__ = [
     "ModelSpecError",
     "SettingsError",
     "SnapshotError",
+    "StoreError",
+    "StoredValueError",
     "UnresolvedBindingError",
+    "VectorError",
 ]
 
 
@@ -174,3 +178,59 @@ class UnresolvedBindingError(EmbedCacheError, RuntimeError):
             "or import it at the top of the module under any name."
         )
         self.module = module
+
+
+class StoreError(EmbedCacheError, OSError):
+    """A vector store cannot do now what it was asked for: it is full, locked, read-only or away.
+
+    Nothing that it holds is wrong for that, and a later call may work. The tiered store catches
+    it and goes on without the store.
+
+    Attributes: `store` (its kind) and `location` (a path, or an address without credentials).
+    """
+
+    def __init__(self, store: str, location: str, reason: str, remedy: str) -> None:
+        super().__init__(f"the {store} vector store at {location} failed: {reason}. {remedy}")
+        self.store = store
+        self.location = location
+
+
+class VectorError(EmbedCacheError, ValueError):
+    """A vector that no store accepts: not finite, not float32, not one-dimensional, or empty.
+
+    Attribute: `key`, of the vector, as hexadecimal digits.
+    """
+
+    def __init__(self, key: bytes, reason: str) -> None:
+        super().__init__(
+            f"the vector of key {key.hex()} cannot be stored: {reason}. "
+            "Store 1-D float32 arrays of finite numbers; if a model returned this one, look at the "
+            "model first."
+        )
+        self.key = key.hex()
+
+
+class StoredValueError(EmbedCacheError, ValueError):
+    """Stored bytes that are not the vector of their key.
+
+    Attribute: `ours`, False where the bytes do not look like something this package wrote.
+    """
+
+    def __init__(self, reason: str, *, ours: bool = True) -> None:
+        super().__init__(f"not a stored vector: {reason}. It counts as a miss")
+        self.ours = ours
+
+
+class KeyFieldError(EmbedCacheError, TypeError):
+    """Something that changes a vector cannot be written into a key, so it cannot be cached.
+
+    Attribute: `field`, the path of the value, such as `options.tokenizer`.
+    """
+
+    def __init__(self, field: str, value: object) -> None:
+        super().__init__(
+            f"{field} is of type {type(value).__name__}, which has no canonical bytes. Keys are "
+            "made of None, bool, int, float, str, bytes, and lists and dicts of these; call the "
+            "model itself with anything else."
+        )
+        self.field = field
