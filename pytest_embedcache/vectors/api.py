@@ -1,0 +1,198 @@
+"""`get_model`, and the store that all models of a process share."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+from pytest_embedcache.errors import SettingsError
+from pytest_embedcache.models import registry as registries
+from pytest_embedcache.models.registry import ModelRegistry, default_registry
+from pytest_embedcache.spec import ModelSpec
+from pytest_embedcache.vectors.cache import VectorCache
+from pytest_embedcache.vectors.cached_model import CachedModel
+
+__all__ = ["StoreSettings", "default_cache", "get_model", "open_cache", "swap_default_cache"]
+
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class StoreSettings:
+    """Where vectors are kept, and how much of them.
+
+    Attributes:
+        directory: The cache directory; `None` is the default one.
+        cache_max_size: Bytes of the SQLite store; the least recently used go first.
+        cache_ttl: Seconds after which a vector in SQLite is computed anew; `None` keeps it.
+        memory_max_size: Bytes of the memory tier.
+        redis_url: A Redis that several machines share, `redis://` or `rediss://`; `None` for none.
+        redis_prefix: The first part of its keys.
+        redis_ttl: Seconds after which a vector in Redis goes.
+    """
+
+    directory: str | None = None
+    cache_max_size: int = 4 * _GIB
+    cache_ttl: float | None = None
+    memory_max_size: int = _GIB // 8
+    redis_url: str | None = None
+    redis_prefix: str = "embed"
+    redis_ttl: int = 7 * 24 * 3600
+
+    @classmethod
+    def from_environment(cls, directory: str | None = None) -> Self:
+        """`EMBEDCACHE_` + `CACHE_MAX_SIZE`, `CACHE_TTL`, `MEMORY_MAX_SIZE`, `REDIS_URL`, …
+
+        Raises `SettingsError` for a number that is none.
+        """
+        found: dict[str, Any] = {}
+        for name, read in _READ.items():
+            variable = f"EMBEDCACHE_{name.upper()}"
+            if text := os.environ.get(variable):
+                try:
+                    found[name] = read(text)
+                except ValueError as error:
+                    raise SettingsError(name, text, variable, str(error)) from error
+        return cls(directory=directory, **found)
+
+
+def _positive(text: str) -> int:
+    value = int(text) if text.strip().isdecimal() else 0
+    if value <= 0:
+        raise ValueError("give a whole number above 0")
+    return value
+
+
+_READ: dict[str, Callable[[str], Any]] = {
+    "cache_max_size": _positive,
+    "cache_ttl": _positive,
+    "memory_max_size": _positive,
+    "redis_url": str,
+    "redis_prefix": str,
+    "redis_ttl": _positive,
+}
+
+
+def open_cache(settings: StoreSettings) -> VectorCache:
+    """A cache of the tiers memory, SQLite, and Redis where one is set."""
+    from pytest_embedcache.vectors.memory import MemoryStore
+    from pytest_embedcache.vectors.sqlite import SqliteStore
+    from pytest_embedcache.vectors.tiered import TieredStore
+
+    tiers: list[Any] = [
+        MemoryStore(max_bytes=settings.memory_max_size),
+        SqliteStore(settings.directory, max_bytes=settings.cache_max_size, ttl=settings.cache_ttl),
+    ]
+    if settings.redis_url:
+        from pytest_embedcache.vectors.redis import RedisStore
+
+        tiers.append(
+            RedisStore(settings.redis_url, prefix=settings.redis_prefix, ttl=settings.redis_ttl)
+        )
+    return VectorCache(TieredStore(tiers))
+
+
+_default: VectorCache | None = None
+_default_lock = threading.Lock()
+#: Of each registry: its count of evictions when the models were made, and the models.
+_models: weakref.WeakKeyDictionary[ModelRegistry, tuple[int, dict[ModelSpec, CachedModel]]]
+_models = weakref.WeakKeyDictionary()
+
+#: Makes the default cache; the pytest plugin sets its own.
+factory: Callable[[], VectorCache] | None = None
+
+
+def default_cache() -> VectorCache:
+    """The process's store with its counts, made on the first call."""
+    global _default
+    if _default is None:
+        with _default_lock:
+            if _default is None:
+                make = factory or (lambda: open_cache(StoreSettings.from_environment()))
+                _default = make()
+    return _default
+
+
+def swap_default_cache(cache: VectorCache | None) -> VectorCache | None:
+    """Put `cache` in the place of the default one and return what was there (for tests)."""
+    global _default
+    with _default_lock:
+        previous, _default = _default, cache
+    _models.clear()
+    return previous
+
+
+def get_model(
+    name: str | os.PathLike[str],
+    *,
+    device: str | None = "cpu",
+    revision: str | None = None,
+    backend: str = "torch",
+    dtype: str | None = None,
+    trust_remote_code: bool = False,
+    cache_folder: str | None = None,
+    token: str | bool | None = None,
+) -> CachedModel:
+    """Return the model `name`: one object for everyone in the process, its vectors cached.
+
+    The arguments are those of `ModelSpec`. Nothing is loaded yet: that happens at the first text
+    whose vector is in no store. A name means one model for the life of the process
+    (`default_registry().evict(name)` asks anew).
+
+    Raises:
+        ModelNotFoundError, FetchError, SnapshotError, LockTimeoutError: No such model can be had.
+        ModelSpecError: A value cannot be used.
+    """
+    options = (device, revision, backend, dtype, trust_remote_code, cache_folder)
+    if token is None and isinstance(name, str) and cache_folder is None:
+        spec = _spec(name, *options)
+    else:  # a token is not kept, and a relative path means another directory elsewhere
+        spec = _spec.__wrapped__(name, *options, token)
+    registry = registries._default or default_registry()
+    evictions, models = _models.get(registry, _NONE)
+    if evictions == registry.evictions and (model := models.get(spec)) is not None:
+        return model
+    return _make(registry, spec)
+
+
+_NONE: tuple[int, dict[ModelSpec, CachedModel]] = (-1, {})
+
+
+def _make(registry: ModelRegistry, spec: ModelSpec) -> CachedModel:
+    made = CachedModel(registry, spec, default_cache())
+    with _default_lock:
+        evictions, models = _models.get(registry, _NONE)
+        if evictions != registry.evictions:
+            evictions, models = _models[registry] = (registry.evictions, {})
+        if registries.means_the_same_later(spec):
+            made = models.setdefault(spec, made)
+        # Two spellings of one model are one object.
+        return models.setdefault(made.spec, made)
+
+
+@functools.lru_cache(maxsize=256)
+def _spec(
+    name: str,
+    device: str | None,
+    revision: str | None,
+    backend: str,
+    dtype: str | None,
+    trust_remote_code: bool,
+    cache_folder: str | None,
+    token: str | bool | None = None,
+) -> ModelSpec:
+    return ModelSpec(
+        name,
+        revision=revision,
+        backend=backend,
+        device=device,
+        dtype=dtype,
+        trust_remote_code=trust_remote_code,
+        cache_folder=cache_folder,
+        token=token,
+    )

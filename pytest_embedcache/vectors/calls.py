@@ -1,0 +1,104 @@
+"""Reading one call of `encode`: which texts, and what changes their vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_embedcache.models.metadata import ModelMetadata
+
+__all__ = ["PRECISIONS", "Call", "read_inputs"]
+
+PRECISIONS = ("float32", "int8", "uint8", "binary", "ubinary")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call with its arguments as they were given.
+
+    `task` is the role (`query`, `document`) or None. `extra` are keyword arguments beyond those of
+    `encode`'s signature.
+    """
+
+    prompt_name: str | None = None
+    prompt: str | None = None
+    task: str | None = None
+    normalize: bool = False
+    truncate_dim: int | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def inner(self, *, with_task: bool = True) -> dict[str, Any]:
+        """The arguments for the model itself.
+
+        Those that are not set are left out, since older versions of sentence-transformers do not
+        know all of them; so is the task, for a model that knows no roles.
+        """
+        found = {
+            "prompt_name": self.prompt_name,
+            "prompt": self.prompt,
+            "task": self.task if with_task else None,
+            "normalize_embeddings": self.normalize or None,
+            "truncate_dim": self.truncate_dim,
+            **self.extra,
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+    def resolved_prompt(self, prompts: Mapping[str, str | None], default: str | None) -> str | None:
+        """The text that is put before each input, by sentence-transformers' own rules.
+
+        Raises `ValueError` for a prompt name that the model does not have.
+        """
+        if self.prompt is not None:
+            return self.prompt
+        if self.prompt_name is not None:
+            if self.prompt_name not in prompts:
+                raise ValueError(
+                    f"Prompt name {self.prompt_name!r} not found in the configured prompts "
+                    f"dictionary with keys {list(prompts)!r}."
+                )
+            return prompts[self.prompt_name]
+        return prompts.get(default) if default is not None else None
+
+    def key_options(self, metadata: ModelMetadata) -> dict[str, Any] | None:
+        """What of this call goes into a key; None where an argument's influence is not known."""
+        if self.extra.keys() - {"processing_kwargs"}:
+            return None
+        options = dict(self.extra)
+        if self.normalize:
+            options["normalize"] = True
+        cut = self.truncate_dim if self.truncate_dim is not None else metadata.truncate_dim
+        if cut is not None:
+            options["truncate_dim"] = cut
+        return options
+
+    def role_and_prompt(self, metadata: ModelMetadata) -> tuple[str | None, str | None]:
+        """Role and prompt as they go into a key.
+
+        A model without prompts and router treats every role alike, and an empty prompt as none.
+        """
+        prompts: dict[str, str | None] = {"query": None, "document": None, **metadata.prompts}
+        prompt = self.resolved_prompt(prompts, metadata.default_prompt_name)
+        if metadata.has_roles or any(metadata.prompts.values()):
+            return self.task, prompt
+        return None, prompt or None
+
+
+def read_inputs(inputs: Any) -> tuple[list[str] | None, bool]:
+    """(texts, whether it was a single one); texts is None where something else is in the inputs.
+
+    As sentence-transformers reads them: a list, a tuple or a numpy array of strings is a batch.
+    """
+    if isinstance(inputs, str):
+        return [inputs], True
+    if isinstance(inputs, list | tuple):
+        texts = list(inputs)
+    elif type(inputs).__module__ == "numpy" and getattr(inputs, "ndim", 0) == 1:
+        if inputs.dtype.kind not in "UO":
+            return None, False
+        texts = inputs.tolist()
+    else:
+        return None, False
+    if all(isinstance(text, str) for text in texts):
+        return texts, False
+    return None, False
