@@ -143,8 +143,9 @@ def _decode_matrix(pairs: list[tuple[bytes, bytes]]) -> tuple[np.ndarray, list[b
     body = words[:, HEADER_SIZE // 4 :]
     expected = np.frombuffer(_HEADER.pack(MAGIC, 0, VERSION, _FLOAT32, 0, body.shape[1]), "<u4")
     header = (words[:, (0, 2, 3)] == expected[[0, 2, 3]]).all(axis=1)
+    crc32 = zlib.crc32
     sound = [
-        good and _checksum(value[_COVERED_FROM:], key) == checksum
+        good and crc32(value[_COVERED_FROM:], crc32(key)) == checksum  # _checksum, without its call
         for good, (key, value), checksum in zip(
             header.tolist(), pairs, words[:, 1].tolist(), strict=True
         )

@@ -1,0 +1,310 @@
+"""`SqliteStore`: the vectors of one machine, shared by its processes and runs."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from os import PathLike
+from typing import Any, TypeVar
+
+import numpy as np
+
+from pytest_embedcache.errors import StoreError
+from pytest_embedcache.files import cache_directory
+from pytest_embedcache.vectors import sqlite_upkeep as upkeep
+from pytest_embedcache.vectors.codec import check_vectors, decode_many, pack, same
+from pytest_embedcache.vectors.counts import Counts
+from pytest_embedcache.vectors.sqlite_file import SqliteFile
+from pytest_embedcache.vectors.sqlite_schema import transaction
+from pytest_embedcache.vectors.store import StoreStats
+
+__all__ = ["DEFAULT_MAX_BYTES", "SqliteStore"]
+
+DEFAULT_MAX_BYTES = 2 * 2**30
+#: Keys in one SELECT: more is no faster, and an old SQLite admits 999 variables.
+_CHUNK = 500
+#: Vectors in one transaction, so that other writers get their turn.
+_TRANSACTION = 2000
+
+_T = TypeVar("_T")
+#: id, key, value; in a damaged database each may be of any type.
+_Row = tuple[int, bytes, Any]
+
+_MODEL = "(SELECT id FROM models WHERE fingerprint = ?)"
+_INSERT = (
+    "INSERT INTO vectors (model, key, stored, value) VALUES (?, ?, ?, ?)"
+    # What is found here had expired or was damaged, or it would not be inserted.
+    " ON CONFLICT (model, key) DO UPDATE SET stored = excluded.stored, value = excluded.value"
+)
+
+
+class SqliteStore:
+    """A `VectorStore` in `<cache directory>/vectors.sqlite3`, safe for many processes.
+
+    What `put_many` accepted survives the death of the process. The least recently used vectors
+    leave first. When one was used is kept in memory and written with the next write: writing it at
+    each read would cost as much as the read, and the write lock.
+
+    Args:
+        directory: The cache directory; `None` is the default one.
+        max_bytes: Bound of the database, indexes included; `None` is none.
+        ttl: Seconds that a vector lives from when it was put; `None` is for ever.
+        timeout: Seconds to wait for another writer.
+        clock: Returns seconds since the epoch, which all processes share.
+        connect: Stands in for `sqlite3.connect` in tests.
+    """
+
+    name = "sqlite"
+
+    def __init__(
+        self,
+        directory: str | PathLike[str] | None = None,
+        *,
+        max_bytes: int | None = DEFAULT_MAX_BYTES,
+        ttl: float | None = None,
+        timeout: float = 10.0,
+        clock: Callable[[], float] = time.time,
+        connect: Callable[..., sqlite3.Connection] = sqlite3.connect,
+    ) -> None:
+        self.path = cache_directory(directory) / "vectors.sqlite3"
+        self._file = SqliteFile(self.path, timeout=timeout, connect=connect)
+        self._max_bytes = math.inf if max_bytes is None else max_bytes
+        self._ttl = math.inf if ttl is None else ttl
+        self._clock = clock
+        self._counts = Counts()
+        self._uses = upkeep.Uses()
+
+    def get_many(self, fingerprint: str, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
+        rows = self._run(partial(self._select, fingerprint=fingerprint, keys=keys))
+        found, bad = _decode(rows, keys)
+        if bad:
+            self._counts.add(corrupt=len(bad))
+            with contextlib.suppress(StoreError):  # where it cannot be deleted it is a miss again
+                self._run(partial(_delete_rows, rows=bad))
+        self._uses.note([row[0] for row in rows], self._clock())
+        self._counts.add(hits=len(found), misses=len(keys) - len(found))
+        return found
+
+    def put_many(
+        self, fingerprint: str, items: Mapping[bytes, np.ndarray]
+    ) -> dict[bytes, np.ndarray]:
+        vectors = check_vectors(items)
+        winners = {}
+        for keys in _chunks(vectors, _TRANSACTION):
+            values = {key: pack(vectors[key], key) for key in keys}
+            stored, corrupt, evicted = self._run(
+                partial(self._insert, fingerprint=fingerprint, values=values)
+            )
+            self._counts.add(corrupt=corrupt, evictions=evicted)
+            winners.update({k: old for k, old in stored.items() if not same(old, vectors[k])})
+        return winners
+
+    def delete_many(self, fingerprint: str, keys: Sequence[bytes]) -> int:
+        statement = f"DELETE FROM vectors WHERE model = {_MODEL} AND key IN"
+
+        def delete(connection: sqlite3.Connection) -> int:
+            with transaction(connection):
+                return sum(
+                    connection.execute(
+                        f"{statement} {_marks(chunk)}", (fingerprint, *chunk)
+                    ).rowcount
+                    for chunk in _chunks(keys, _CHUNK)
+                )
+
+        return self._run(delete)
+
+    def clear(self, fingerprint: str | None = None) -> int:
+        statement = "DELETE FROM vectors"
+        values: tuple[str, ...] = ()
+        if fingerprint is not None:
+            statement, values = f"{statement} WHERE model = {_MODEL}", (fingerprint,)
+
+        def delete(connection: sqlite3.Connection) -> int:
+            with transaction(connection):
+                return connection.execute(statement, values).rowcount
+
+        return self._run(delete)
+
+    def stats(self) -> StoreStats:
+        """As the protocol says; `bytes` are those in use in the database, indexes included."""
+
+        def look(connection: sqlite3.Connection) -> tuple[int, int]:
+            entries = upkeep.one(connection, "SELECT count(*) FROM uses")
+            return entries, upkeep.bytes_used(connection)
+
+        entries, used = self._run(look)
+        return StoreStats(
+            entries=entries,
+            bytes=used,
+            hits=self._counts["hits"],
+            misses=self._counts["misses"],
+            corrupt=self._counts["corrupt"] + self._file.moved_aside,
+            errors=self._counts["errors"],
+            evictions=self._counts["evictions"],
+            details={
+                "path": str(self.path),
+                "file_bytes": self.path.stat().st_size,
+                "journal_mode": self._file.journal_mode,
+                "read_only": self._file.read_only,
+                "moved_aside": self._file.moved_aside,
+                "cache_ttl_days": None if self._ttl == math.inf else self._ttl / 86400,
+            },
+        )
+
+    def close(self) -> None:
+        """Close the connections of all threads; the next use opens new ones."""
+        if self._uses and self._file.is_open:
+            # Without a write in the whole run, what is read every day would count as unused.
+            with contextlib.suppress(StoreError):
+                self._file.run(self._write_uses)
+        self._file.close()
+
+    # ------------------------------------------------------------------------------ upkeep
+
+    def label(self, fingerprint: str, label: str) -> None:
+        """Note for people what a fingerprint is: the name of the model."""
+
+        def write(connection: sqlite3.Connection) -> None:
+            found = connection.execute(
+                f"SELECT label FROM models WHERE id = {_MODEL}", (fingerprint,)
+            )
+            if found.fetchone() == (label,):
+                return
+            with transaction(connection):
+                connection.execute(
+                    "INSERT INTO models (fingerprint, label) VALUES (?, ?)"
+                    " ON CONFLICT (fingerprint) DO UPDATE SET label = excluded.label",
+                    (fingerprint, label),
+                )
+
+        self._run(write)
+
+    def models(self) -> list[upkeep.ModelUse]:
+        """Entries and bytes for each model, the largest first; reads the whole database."""
+        return self._run(upkeep.models)
+
+    def prune(self) -> int:
+        """Delete what has expired, and what is above the bound; returns how many vectors."""
+
+        def delete(connection: sqlite3.Connection) -> tuple[int, int]:
+            with transaction(connection):
+                self._uses.write(connection)
+                statement = "DELETE FROM vectors WHERE stored <= ?"
+                expired = connection.execute(statement, (self._clock() - self._ttl,)).rowcount
+                return expired, upkeep.evict(connection, self._max_bytes)
+
+        expired, evicted = self._run(delete)
+        self._counts.add(evictions=evicted)
+        return expired + evicted
+
+    def vacuum(self) -> int:
+        """Give free pages back to the disk; returns by how many bytes the file shrank."""
+
+        def shrink(connection: sqlite3.Connection) -> int:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            before = self.path.stat().st_size
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            return before - self.path.stat().st_size
+
+        return self._run(shrink)
+
+    def verify(self) -> Iterator[tuple[str, bytes]]:
+        """Check every value; yields (fingerprint, key) of those that are damaged.
+
+        They are left where they are: a read, or `delete_many`, removes them.
+        """
+        statement = (
+            "SELECT vectors.id, key, value, fingerprint FROM vectors"
+            " LEFT JOIN models ON models.id = vectors.model"
+            f" WHERE vectors.id > ? ORDER BY vectors.id LIMIT {_CHUNK}"
+        )
+        last = -(2**63)
+        while rows := self._run(partial(_fetch, statement=statement, values=(last,))):
+            fingerprints = {row[0]: row[3] for row in rows}
+            known = [row[:3] for row in rows if isinstance(row[1], bytes)]
+            _, bad = _decode(known, [row[1] for row in known])
+            for row in bad:
+                yield fingerprints[row[0]] or "", row[1]
+            last = rows[-1][0]
+
+    # ------------------------------------------------------------------------------ statements
+
+    def _run(self, operation: Callable[[sqlite3.Connection], _T]) -> _T:
+        try:
+            return self._file.run(operation)
+        except StoreError:
+            self._counts.add(errors=1)
+            raise
+
+    def _select(
+        self, connection: sqlite3.Connection, fingerprint: str, keys: Iterable[bytes]
+    ) -> list[_Row]:
+        rows: list[_Row] = []
+        statement = f"SELECT id, key, value FROM vectors WHERE model = {_MODEL} AND stored > ?"
+        alive_since = self._clock() - self._ttl
+        for chunk in _chunks(keys, _CHUNK):
+            values = (fingerprint, alive_since, *chunk)
+            rows += connection.execute(f"{statement} AND key IN {_marks(chunk)}", values).fetchall()
+        return rows
+
+    def _insert(
+        self, connection: sqlite3.Connection, fingerprint: str, values: dict[bytes, bytes]
+    ) -> tuple[dict[bytes, np.ndarray], int, int]:
+        """Insert what is missing; returns what was there, and counts of damaged and evicted."""
+        with transaction(connection):
+            connection.execute(
+                "INSERT OR IGNORE INTO models (fingerprint) VALUES (?)", (fingerprint,)
+            )
+            model = upkeep.one(connection, f"SELECT {_MODEL}", fingerprint)
+            stored, bad = _decode(self._select(connection, fingerprint, values), values)
+            now = self._clock()
+            missing = [(model, k, now, v) for k, v in values.items() if k not in stored]
+            connection.executemany(_INSERT, missing)
+            self._uses.write(connection)
+            evicted = upkeep.evict(connection, self._max_bytes)
+        return stored, len(bad), evicted
+
+    def _write_uses(self, connection: sqlite3.Connection) -> None:
+        """If an eviction is near, and no other process is writing."""
+        if upkeep.bytes_used(connection) < self._max_bytes / 2:
+            return
+        connection.execute("PRAGMA busy_timeout = 0")
+        with transaction(connection):
+            self._uses.write(connection)
+
+
+def _decode(rows: list[_Row], keys: Iterable[bytes]) -> tuple[dict[bytes, np.ndarray], list[_Row]]:
+    """The sound vectors, and the rows that are none, or that a damaged index led to."""
+    wanted = set(keys)
+    found, errors = decode_many((key, value) for _, key, value in rows if key in wanted)
+    if len(found) == len(rows):
+        return found, []
+    return found, [row for row in rows if row[1] in errors or row[1] not in wanted]
+
+
+def _delete_rows(connection: sqlite3.Connection, rows: list[_Row]) -> None:
+    with transaction(connection):
+        # Only if it still is what was found: another process may have mended it.
+        connection.executemany(
+            "DELETE FROM vectors WHERE id = ? AND value IS ?", [(row[0], row[2]) for row in rows]
+        )
+
+
+def _fetch(connection: sqlite3.Connection, statement: str, values: Sequence[Any]) -> list[Any]:
+    return connection.execute(statement, values).fetchall()
+
+
+def _marks(values: Sequence[Any]) -> str:
+    return f"({', '.join('?' * len(values))})"
+
+
+def _chunks(values: Iterable[bytes], size: int) -> Iterator[list[bytes]]:
+    iterator = iter(values)
+    while chunk := list(islice(iterator, size)):
+        yield chunk

@@ -1,0 +1,140 @@
+"""What is in the database: its tables, and how one is made in a journal mode that works.
+
+models   fingerprint <-> a small number, and a label for people
+vectors  one row for each vector; the integer primary key makes a read three times faster than
+         a table that is ordered by the key itself
+uses     when each vector was last used; apart, because changing a row rewrites its page, and a
+         page holds two vectors but four hundred of these
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Iterator
+
+__all__ = [
+    "OtherVersionError",
+    "is_busy",
+    "is_damage",
+    "leave_wal",
+    "prepare",
+    "primary_code",
+    "transaction",
+]
+
+#: In `PRAGMA user_version`.
+VERSION = 1
+
+_TABLES = (
+    "CREATE TABLE models (id INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL UNIQUE, label TEXT)",
+    "CREATE TABLE vectors (id INTEGER PRIMARY KEY, model INTEGER NOT NULL, key BLOB NOT NULL,"
+    " stored REAL NOT NULL, value BLOB NOT NULL, UNIQUE (model, key))",
+    "CREATE TABLE uses (id INTEGER PRIMARY KEY, at REAL NOT NULL)",
+    "CREATE TRIGGER vector_added AFTER INSERT ON vectors"
+    " BEGIN INSERT OR REPLACE INTO uses VALUES (new.id, new.stored); END",
+    "CREATE TRIGGER vector_replaced AFTER UPDATE ON vectors"
+    " BEGIN UPDATE uses SET at = new.stored WHERE id = new.id; END",
+    "CREATE TRIGGER vector_removed AFTER DELETE ON vectors"
+    " BEGIN DELETE FROM uses WHERE id = old.id; END",
+)
+
+
+class OtherVersionError(Exception):
+    """The database has a schema of another version."""
+
+
+def prepare(connection: sqlite3.Connection, *, wal: bool, timeout: float) -> str:
+    """Make the tables where there are none; returns the journal mode.
+
+    What was written survives the death of the process in every mode. In WAL, `synchronous=NORMAL`
+    may lose the last transactions to a loss of power, but no more than these: they were a cache.
+
+    Raises:
+        OtherVersionError: The tables are those of another version.
+        sqlite3.Error: Whatever SQLite finds.
+    """
+    connection.text_factory = _lenient_text
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == 0:
+        _create(connection, wal=wal, timeout=timeout)
+    elif version != VERSION:
+        raise OtherVersionError(f"its schema has version {version}, this is version {VERSION}")
+    (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+    connection.execute(f"PRAGMA synchronous = {'NORMAL' if mode == 'wal' else 'FULL'}")
+    connection.execute("PRAGMA journal_size_limit = 67108864")
+    return str(mode)
+
+
+def _create(connection: sqlite3.Connection, *, wal: bool, timeout: float) -> None:
+    # Going over to WAL may answer "locked" at once, without waiting: many processes start together.
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            # On a network file system this succeeds and the first write fails: so write at once.
+            connection.execute(f"PRAGMA journal_mode = {'WAL' if wal else 'TRUNCATE'}")
+            with transaction(connection):
+                (version,) = connection.execute("PRAGMA user_version").fetchone()
+                if version == 0:  # still: no other process was quicker
+                    for statement in _TABLES:
+                        connection.execute(statement)
+                    connection.execute(f"PRAGMA user_version = {VERSION}")
+            return
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+def leave_wal(connection: sqlite3.Connection) -> None:
+    """Go over to a rollback journal where WAL cannot work, for want of shared memory.
+
+    Under an exclusive lock SQLite can read a WAL database without shared memory.
+    """
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    connection.execute("PRAGMA journal_mode = TRUNCATE")
+    connection.execute("PRAGMA locking_mode = NORMAL")
+    connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # gives up the lock
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """A write transaction: begun as one, since a read that becomes a write does not wait."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # on a full disk SQLite has rolled back by itself
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+        raise
+
+
+def primary_code(error: sqlite3.Error) -> int | None:
+    """SQLite's result code without its extension; None for an error of the Python module."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else int(code) & 0xFF
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether another connection had what this one wanted."""
+    return primary_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether the file is not, or no longer, a database of ours."""
+    code = primary_code(error)
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return True
+    # Our statements are right: a table that is missing was there. "already exists" comes where the
+    # version was lost and the tables were not.
+    words = ("no such table", "no such column", "already exists", "has no column")
+    return code == sqlite3.SQLITE_ERROR and any(word in str(error) for word in words)
+
+
+def _lenient_text(raw: bytes) -> str:
+    return raw.decode(errors="replace")  # a flipped bit in a label is no reason to fail

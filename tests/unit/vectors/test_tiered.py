@@ -1,0 +1,17 @@
+from __future__ import annotations
+import pytest
+from pathlib import Path
+from collections.abc import Iterator
+
+from pytest_embedcache.testing.contracts import VectorStoreContract
+from pytest_embedcache.vectors.memory import MemoryStore
+from pytest_embedcache.vectors.sqlite import SqliteStore
+from pytest_embedcache.vectors.tiered import TieredStore
+
+
+class TestTieredStore(VectorStoreContract):
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Iterator[TieredStore]:
+        store = TieredStore([MemoryStore(), SqliteStore(tmp_path)])
+        yield store
+        store.close()
