@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pytest_embedcache.files import read_json
-from pytest_embedcache.snapshot import module_directories, weights_of
+from pytest_embedcache.layout import module_directories, weights_of
 from pytest_embedcache.weights import read_header
 
 __all__ = ["ModelMetadata", "read_metadata"]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pytest_embedcache.models.registry import ModelRegistry
@@ -169,15 +168,15 @@ class CachedModel:
 
     async def aencode(self, inputs: Any = None, **kwargs: Any) -> Any:
         """`encode` beside the event loop. Cancelling it cancels nothing that others wait for."""
-        return await asyncio.to_thread(self.encode, inputs, **kwargs)
+        return await _beside(self.encode, inputs, **kwargs)
 
     async def aencode_query(self, inputs: Any = None, **kwargs: Any) -> Any:
         """`encode_query` beside the event loop."""
-        return await asyncio.to_thread(self.encode_query, inputs, **kwargs)
+        return await _beside(self.encode_query, inputs, **kwargs)
 
     async def aencode_document(self, inputs: Any = None, **kwargs: Any) -> Any:
         """`encode_document` beside the event loop."""
-        return await asyncio.to_thread(self.encode_document, inputs, **kwargs)
+        return await _beside(self.encode_document, inputs, **kwargs)
 
     def get_embedding_dimension(self) -> int | None:
         """Columns of what `encode` returns, `truncate_dim` considered; needs no load."""
@@ -204,6 +203,11 @@ class CachedModel:
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any:
         """The i-th of the first with the i-th of the second: shape (n,)."""
         return pairwise(self.similarity_fn_name, embeddings1, embeddings2)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Which model this is; resolved, unless its files are gone or its device was left open."""
+        return self._encoder.spec
 
     @property
     def fingerprint(self) -> str:
@@ -321,3 +325,9 @@ def _set(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _deep_copy(model: Any) -> Any:
     return copy.deepcopy(model)
+
+
+async def _beside(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    import asyncio  # 11 ms, for those who have a loop and so have imported it
+
+    return await asyncio.to_thread(function, *args, **kwargs)
