@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from pytest_embedcache.errors import StoreError
 from pytest_embedcache.vectors.flights import Flights
 from pytest_embedcache.vectors.forking import tell
 from pytest_embedcache.vectors.tally import Tallies
@@ -14,6 +16,14 @@ if TYPE_CHECKING:
 __all__ = ["VectorCache"]
 
 
+@runtime_checkable
+class Labelled(Protocol):
+    """A store that can note a name beside a fingerprint."""
+
+    def label(self, fingerprint: str, label: str) -> None:
+        """Note it."""
+
+
 class VectorCache:
     """A store with what is counted about it; `store=None` keeps no vectors (mode `live`)."""
 
@@ -21,8 +31,19 @@ class VectorCache:
         self.store = store
         self.flights = Flights()
         self.tallies = Tallies()
+        self._labelled: dict[str, str] = {}
         tell(self.flights)
         tell(self.tallies)
+
+    def label(self, fingerprint: str, name: str) -> None:
+        """Let the stores know, for people, which model a fingerprint is; once in a process."""
+        if self._labelled.get(fingerprint) == name or self.store is None:
+            return
+        self._labelled[fingerprint] = name
+        for store in self.store.stores:
+            if isinstance(store, Labelled):
+                with contextlib.suppress(StoreError):  # the vectors are what matters
+                    store.label(fingerprint, name)
 
     def close(self) -> None:
         """Close the store."""

@@ -231,6 +231,22 @@ class CachedModel:
         handle.handed_out = True
         return handle.model
 
+    def keys(self, texts: list[str], **kwargs: Any) -> list[bytes]:
+        """The keys (32 bytes each) under which `encode(texts, **kwargs)` looks into the store.
+
+        Empty where such a call cannot be stored.
+        """
+        maker = self._encoder.maker(
+            Call(
+                kwargs.get("prompt_name"),
+                kwargs.get("prompt"),
+                kwargs.get("task"),
+                bool(kwargs.get("normalize_embeddings")),
+                kwargs.get("truncate_dim"),
+            )
+        )
+        return [] if maker is None else maker.keys(texts)
+
     def invalidate(self, texts: Any, **kwargs: Any) -> int:
         """Forget the stored vectors of `texts`, in every role; returns how many there were.
 
@@ -241,16 +257,7 @@ class CachedModel:
             return 0
         keys: set[bytes] = set()
         for options in (kwargs, *(self._in_role(role, kwargs) for role in _ROLES)):
-            maker = self._encoder.maker(
-                Call(
-                    options.get("prompt_name"),
-                    options.get("prompt"),
-                    options.get("task"),
-                    bool(options.get("normalize_embeddings")),
-                    options.get("truncate_dim"),
-                )
-            )
-            keys.update(maker.keys(listed) if maker is not None else ())
+            keys.update(self.keys(listed, **options))
         return self._cache.store.delete_many(self.fingerprint, sorted(keys))
 
     def clear(self) -> int:

@@ -61,6 +61,7 @@ class TextEncoder:
         self.store = cache.store
         self.tallies = cache.tallies
         self._flights = cache.flights
+        self._label = cache.label
         self.identity: Identity = registry.identify(spec)
         self._learnt: ModelHandle | None = None
         self._makers: dict[tuple[Any, ...], KeyMaker] = {}
@@ -246,7 +247,9 @@ class TextEncoder:
         # A broken model's NaN is the caller's to see, and nobody else's.
         sound = {key: row for key, row in made.items() if np.isfinite(row).all()}
         # Whoever stored first has won: everybody hands out the stored bytes.
-        return {**made, **self.store.put_many(maker.fields.fingerprint, sound)}
+        won = self.store.put_many(maker.fields.fingerprint, sound)
+        self._label(maker.fields.fingerprint, self.identity.name)
+        return {**made, **won}
 
     def _check(self, handle: ModelHandle, maker: KeyMaker) -> None:
         """Raise `_ChangedError` unless the keys are those of the model as it is now."""
