@@ -8,6 +8,7 @@ process-global and the user's, so it is counted over threads and put back as it 
 from __future__ import annotations
 
 import gc
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,23 +16,39 @@ from contextlib import contextmanager
 __all__ = ["collector_paused"]
 
 _lock = threading.Lock()
-_depth = 0
+#: The threads that are inside, each as often as it entered.
+_inside: list[int] = []
 _was_enabled = False
 
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
     """No automatic collection inside; afterwards as before, when the last of several leaves."""
-    global _depth, _was_enabled
+    global _was_enabled
+    thread = threading.get_ident()
     with _lock:
-        if not _depth:
+        if not _inside:
             _was_enabled = gc.isenabled()
             gc.disable()
-        _depth += 1
+        _inside.append(thread)
     try:
         yield
     finally:
         with _lock:
-            _depth -= 1
-            if not _depth and _was_enabled:
+            _inside.remove(thread)
+            if not _inside and _was_enabled:
                 gc.enable()
+
+
+def _renew() -> None:
+    """In a forked child: the other threads that were inside do not exist here, nor ever leave."""
+    global _lock
+    _lock = threading.Lock()
+    here = [thread for thread in _inside if thread == threading.get_ident()]
+    if _inside and not here and _was_enabled:
+        gc.enable()
+    _inside[:] = here
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)

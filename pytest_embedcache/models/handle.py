@@ -6,11 +6,12 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pytest_embedcache.models.collector import collector_paused
+from pytest_embedcache.models.turn import turn
 from pytest_embedcache.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -20,15 +21,15 @@ __all__ = ["Counts", "ModelHandle"]
 
 _log = logging.getLogger(__name__)
 
-#: Building two transformers models at once is not safe (it changes process-global state), so
-#: loads take turns. Re-entrant, since remote code may load a model of its own.
-_turn = threading.RLock()
-
 
 @dataclass
 class Counts:
-    """What happened to one model in this process; outlives its eviction."""
+    """What happened to one model in this process; outlives its eviction.
 
+    `gets` counts calls that returned the model: `next()` on it is atomic and needs no lock.
+    """
+
+    gets: Iterator[int] = field(default_factory=itertools.count)
     loads: int = 0
     failures: int = 0
     evictions: int = 0
@@ -37,14 +38,17 @@ class Counts:
     #: Seconds of importing the libraries, where this process had not imported them.
     import_seconds: float = 0.0
 
+    @property
+    def gets_so_far(self) -> int:
+        """The number of gets; reading it does not count."""
+        return int(repr(self.gets)[len("count(") : -1])
+
 
 class _Flight:
     """One attempt to load, with those who wait for it."""
 
     def __init__(self) -> None:
         self.done = threading.Event()
-        self.pilot = threading.get_ident()
-        self.model: Any = None
         self.error: BaseException | None = None
 
 
@@ -61,8 +65,9 @@ class ModelHandle:
 
     Attributes:
         model: The model, None unless it is ready. Reading it is the whole of a hit.
-        hits: An iterator that counts hits: `next()` on it is atomic and needs no lock.
-        error: The error of the last attempt, None where it succeeded.
+        hits: The counter of gets.
+        error: What the last attempt failed with, as text (the exception itself would keep every
+            frame that it passed through), None where it succeeded.
         load_time: Seconds of the last load, None before.
         signature: Of the files that were loaded, None where they changed meanwhile.
         pristine: The model's state right after it was loaded.
@@ -83,10 +88,10 @@ class ModelHandle:
         self.spec = spec
         self.asked_as = asked_as or spec.name
         self.model: Any = None
-        self.hits = itertools.count()
-        self.error: BaseException | None = None
+        self.error: str | None = None
         self.load_time: float | None = None
         self.counts = counts if counts is not None else Counts()
+        self.hits = self.counts.gets
         self.signature: str | None = None
         self.pristine: tuple[tuple[str, str], ...] = ()
         self.handed_out = False
@@ -95,6 +100,7 @@ class ModelHandle:
         self._after_import = after_import
         self._lock = threading.Lock()
         self._flight: _Flight | None = None
+        self._in_load = False
 
     @property
     def is_loaded(self) -> bool:
@@ -112,39 +118,57 @@ class ModelHandle:
         A failed attempt raises its error in everyone who waited for it, and is not remembered:
         the next call tries again.
         """
-        while True:
-            with self._lock:
-                if self.model is not None:  # the second check
-                    return self.model
-                flight = self._flight
-                if flight is None:
-                    flight = self._flight = _Flight()
+        while self.model is None:
+            mine = _Flight()
+            try:
+                # Who is called by a load has the turn: nobody else can be loading, and a flight
+                # under way waits for this thread.
+                flight = mine if turn.is_mine else self._board(mine)
+                if flight is mine:
+                    self._load_in_turn()
                     break
-                if flight.pilot == threading.get_ident():
-                    raise RuntimeError(f"loading model {self.asked_as!r} asks for itself")
+            except BaseException as error:
+                mine.error = error
+                raise
+            finally:
+                self._land(mine)
             flight.done.wait()
-            if flight.error is None:
-                return flight.model
             if isinstance(flight.error, Exception):
                 raise flight.error
-            # The loading thread was interrupted, which is no error of ours: take over.
-        return self._fly(flight)
+            # Without an error the model is there. Where the loading thread was interrupted, which
+            # is no error of ours, take over.
+        return self.model
 
-    def _fly(self, flight: _Flight) -> Any:
-        try:
-            flight.model = self._load()
-        except BaseException as error:
-            flight.error = error
-            self.counts.failures += 1
-            raise
-        finally:
-            with self._lock:
-                self.model = flight.model
-                self.error = flight.error
-                if self._flight is flight:
-                    self._flight = None
-            flight.done.set()
-        return flight.model
+    def _board(self, mine: _Flight) -> _Flight:
+        with self._lock:
+            if self._flight is None:
+                self._flight = mine
+            return self._flight
+
+    def _land(self, mine: _Flight) -> None:
+        with self._lock:
+            if self._flight is mine:
+                self._flight = None
+        mine.done.set()
+
+    def _load_in_turn(self) -> None:
+        if self.is_loaded:  # the second check: a flight landed since the first
+            return
+        with turn:
+            if self.model is not None:  # the third: who had the turn before needed it as well
+                return
+            if self._in_load:
+                raise RuntimeError(f"loading model {self.asked_as!r} asks for itself")
+            self._in_load = True
+            try:
+                self.model = self._load()
+                self.error = None
+            except Exception as error:
+                self.error = f"{type(error).__name__}: {error}"
+                self.counts.failures += 1
+                raise
+            finally:
+                self._in_load = False
 
     def _load(self) -> Any:
         _log.info(
@@ -152,7 +176,7 @@ class ModelHandle:
             self.asked_as,
             self.spec.device,
         )
-        with _turn, collector_paused():
+        with collector_paused():
             start = time.perf_counter()
             fresh = self._backend.import_libraries()
             imported = time.perf_counter()
@@ -181,9 +205,4 @@ class ModelHandle:
         self._lock = threading.Lock()
         self.encoding = threading.RLock()
         self._flight = None
-
-
-def renew_turn() -> None:
-    """In a forked child: whoever held the turn does not exist here."""
-    global _turn
-    _turn = threading.RLock()
+        self._in_load = self._in_load and turn.is_mine

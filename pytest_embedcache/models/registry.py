@@ -8,16 +8,17 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from pytest_embedcache.errors import ModelNotFoundError, ModelSpecError, SnapshotError
 from pytest_embedcache.models import defaults
 from pytest_embedcache.models.artifacts import ArtifactStore
 from pytest_embedcache.models.backends import BACKENDS, Backend
-from pytest_embedcache.models.handle import Counts, ModelHandle, renew_turn
+from pytest_embedcache.models.handle import Counts, ModelHandle
 from pytest_embedcache.models.identity import Identity
-from pytest_embedcache.snapshot import repository_of
+from pytest_embedcache.models.naming import fitting
+from pytest_embedcache.models.stats import ModelStats, RegistryStats
+from pytest_embedcache.models.turn import turn
 from pytest_embedcache.spec import ModelSpec
 
 __all__ = [
@@ -26,44 +27,9 @@ __all__ = [
     "RegistryStats",
     "default_registry",
     "get_model",
+    "means_the_same_later",
     "swap_default_registry",
 ]
-
-
-@dataclass(frozen=True)
-class ModelStats:
-    """Counts of one model in one process; seconds are of the wall clock."""
-
-    name: str
-    device: str
-    backend: str
-    gets: int
-    loads: int
-    failures: int
-    evictions: int
-    load_seconds: float
-    import_seconds: float
-
-
-@dataclass(frozen=True)
-class RegistryStats:
-    """Counts of a registry since it was made or reset."""
-
-    models: tuple[ModelStats, ...]
-
-    @property
-    def gets(self) -> int:
-        """How often a model was asked for and returned."""
-        return sum(model.gets for model in self.models)
-
-    @property
-    def loads(self) -> int:
-        """How often a model was really loaded."""
-        return sum(model.loads for model in self.models)
-
-    def as_dict(self) -> dict[str, Any]:
-        """The same in built-in types."""
-        return asdict(self)
 
 
 class ModelRegistry:
@@ -92,13 +58,17 @@ class ModelRegistry:
         # Resolved specs, and the spellings under which they were asked for.
         self._handles: dict[ModelSpec, ModelHandle] = {}
         self._counts: dict[ModelSpec, Counts] = {}
-        self._gets: dict[ModelSpec, int] = {}  # of evicted handles
+        self._artifacts: ArtifactStore | None = None
+        #: Grows with everything that is forgotten: what was made of a model then is out of date.
+        self.evictions = 0
         _registries.add(self)
 
-    @functools.cached_property
+    @property
     def artifacts(self) -> ArtifactStore:
         """The machine's prepared models."""
-        return ArtifactStore(self._cache_dir)
+        if self._artifacts is None:  # not cached_property: in Python 3.11 that holds a lock
+            self._artifacts = ArtifactStore(self._cache_dir)
+        return self._artifacts
 
     def get(self, spec: ModelSpec | str) -> Any:
         """Return the model of `spec`, loaded on the first call; a hit takes no lock.
@@ -121,6 +91,11 @@ class ModelRegistry:
         if isinstance(spec, str):
             spec = ModelSpec(spec)
         return self._handles.get(spec) or self._handle(self.resolve(spec), asked_as=spec.name)
+
+    def loaded(self, spec: ModelSpec) -> ModelHandle | None:
+        """The handle of `spec` if its model is loaded; resolves nothing, loads nothing."""
+        handle = self._handles.get(spec)
+        return handle if handle is not None and handle.model is not None else None
 
     def identify(self, spec: ModelSpec) -> Identity:
         """Say which model `spec` means, without loading it.
@@ -150,8 +125,12 @@ class ModelRegistry:
                         name=spec.name,
                         device=spec.device or "",
                         backend=spec.backend,
-                        gets=self._gets.get(spec, 0) + _read(self._handles.get(spec)),
-                        **asdict(counts),
+                        gets=counts.gets_so_far,
+                        loads=counts.loads,
+                        failures=counts.failures,
+                        evictions=counts.evictions,
+                        load_seconds=counts.load_seconds,
+                        import_seconds=counts.import_seconds,
                     )
                     for spec, counts in self._counts.items()
                 )
@@ -160,14 +139,14 @@ class ModelRegistry:
     def evict(self, spec: ModelSpec | str) -> bool:
         """Forget a model, so that the next call loads it again; True if it was loaded.
 
-        Whoever still holds the model keeps it.
+        What `spec` leaves open (revision, device, dtype) fits any: a name alone, as a string,
+        forgets every model of that name. Whoever still holds a model keeps it. Nothing is fetched.
         """
-        if isinstance(spec, str):
-            spec = ModelSpec(spec)
-        handle = self._handles.get(spec)
-        if handle is None and self._may_know(spec):
-            handle = self._handles.get(self.resolve(spec))
-        return handle is not None and self._forget(handle)
+        fits = fitting(spec)
+        with self._lock:
+            found = {id(h): h for spelling, h in self._handles.items() if fits(spelling)}
+            forgotten = [self._forget(handle) for handle in found.values()]
+        return any(forgotten)
 
     def clear(self) -> None:
         """Forget all models; the counts stay."""
@@ -180,24 +159,16 @@ class ModelRegistry:
         with self._lock:
             self.clear()
             self._counts.clear()
-            self._gets.clear()
-
-    def _may_know(self, spec: ModelSpec) -> bool:
-        """False where resolving would only fetch a model that was never loaded."""
-        if os.path.isdir(os.path.expanduser(spec.name)):
-            return True
-        name = repository_of(spec.name)
-        with self._lock:
-            return any(handle.spec.name in (name, spec.name) for handle in self._handles.values())
 
     def _get_slowly(self, spec: ModelSpec | str) -> Any:
-        if isinstance(spec, str):
-            spec = ModelSpec(spec)
+        if not isinstance(spec, ModelSpec):
+            return self.get(ModelSpec(spec))
+        lasting = means_the_same_later(spec)  # asked first: the directory may change meanwhile
         resolved = self.resolve(spec)
         handle = self._handle(resolved, asked_as=spec.name)
         model = handle.get()
         next(handle.hits)
-        if _means_the_same_everywhere(spec):
+        if lasting:
             with self._lock:
                 if self._handles.get(resolved) is handle:  # not evicted meanwhile
                     self._handles[spec] = handle
@@ -221,10 +192,10 @@ class ModelRegistry:
             spellings = [spec for spec, other in self._handles.items() if other is handle]
             for spec in spellings:
                 del self._handles[spec]
-            if spellings:
-                self._gets[handle.spec] = self._gets.get(handle.spec, 0) + _read(handle)
-                handle.counts.evictions += handle.is_loaded
-            return bool(spellings) and handle.is_loaded
+            self.evictions += bool(spellings)
+            evicted = bool(spellings) and handle.is_loaded
+            handle.counts.evictions += evicted
+            return evicted
 
     def _backend(self, spec: ModelSpec) -> Backend:
         table = BACKENDS if self._backends is None else self._backends
@@ -234,24 +205,15 @@ class ModelRegistry:
             known = ", ".join(sorted(table))
             raise ModelSpecError("backend", spec.backend, f"use one of {known}") from None
 
-    def _after_fork(self) -> bool:
+    def _after_fork(self) -> None:
         self._lock = threading.RLock()
         for handle in self._handles.values():
             handle.after_fork()
-        return any(handle.is_loaded for handle in self._handles.values())
 
 
-def _read(handle: ModelHandle | None) -> int:
-    """How often `next()` was called on the handle's counter; reading does not count."""
-    if handle is None:
-        return 0
-    return int(repr(handle.hits)[len("count(") : -1])
-
-
-def _means_the_same_everywhere(spec: ModelSpec) -> bool:
-    """False for a relative path: after a change of directory it is another model."""
-    name = os.path.expanduser(spec.name)
-    return os.path.isabs(name) or not os.path.isdir(name)
+def means_the_same_later(spec: ModelSpec) -> bool:
+    """False for a path that depends on the current directory or on HOME, which may change."""
+    return os.path.isabs(spec.name) or not os.path.isdir(os.path.expanduser(spec.name))
 
 
 _registries: weakref.WeakSet[ModelRegistry] = weakref.WeakSet()
@@ -294,9 +256,9 @@ def get_model(
     anew). Errors are those of `ModelRegistry.get`.
     """
     options = (device, revision, backend, dtype, trust_remote_code, cache_folder)
-    if token is None and isinstance(name, str):
+    if token is None and isinstance(name, str) and cache_folder is None:
         spec = _spec(name, *options)
-    else:  # a token is not kept, and a relative Path means another directory elsewhere
+    else:  # a token is not kept, and a relative path means another directory elsewhere
         spec = _spec.__wrapped__(name, *options, token)
     return (_default or default_registry()).get(spec)
 
@@ -327,10 +289,10 @@ def _spec(
 def _after_fork_in_child() -> None:
     global _default_lock
     _default_lock = threading.Lock()
-    renew_turn()
-    loaded = [registry._after_fork() for registry in list(_registries)]
+    for registry in list(_registries):
+        registry._after_fork()
     torch = sys.modules.get("torch")
-    if any(loaded) and torch is not None:
+    if turn.taken and torch is not None:
         # OpenMP's threads do not survive a fork: a child that encodes would wait for them forever.
         torch.set_num_threads(1)
 
