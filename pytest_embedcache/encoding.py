@@ -34,5 +34,8 @@ def digest(*fields: str | bytes) -> str:
 
 
 def canonical_json(value: Any) -> bytes:
-    """JSON with sorted keys and no white space, so that equal values have equal bytes."""
+    """JSON with sorted keys and no white space: order and layout of a document do not count.
+
+    Numbers are compared as they are written: `1` and `1.0` are two.
+    """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()

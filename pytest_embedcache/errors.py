@@ -11,6 +11,7 @@ from typing import Any
 __all__ = [
     "ArtifactError",
     "EmbedCacheError",
+    "EncodeError",
     "FetchError",
     "KeyFieldError",
     "LockTimeoutError",
@@ -22,6 +23,7 @@ __all__ = [
     "SnapshotError",
     "StoreError",
     "StoredValueError",
+    "TextFileError",
     "UnresolvedBindingError",
     "VectorError",
 ]
@@ -31,7 +33,8 @@ def _restore(
     cls: type[EmbedCacheError], args: tuple[Any, ...], state: dict[str, Any]
 ) -> EmbedCacheError:
     error = cls.__new__(cls, *args)
-    error.args = args
+    # The built-in's own part (an ImportError's `msg`), past the __init__ that builds the message.
+    super(EmbedCacheError, error).__init__(*args)
     error.__dict__.update(state)
     return error
 
@@ -234,3 +237,35 @@ class KeyFieldError(EmbedCacheError, TypeError):
             "model itself with anything else."
         )
         self.field = field
+
+
+class EncodeError(EmbedCacheError, RuntimeError):
+    """A model returned something other than one vector for each text.
+
+    Attributes: `model`, `expected` (texts) and `shape`, of what it returned.
+    """
+
+    def __init__(self, model: str, expected: int, shape: tuple[int, ...]) -> None:
+        super().__init__(
+            f"model {model!r} returned shape {shape} for {expected} texts, where one row of one "
+            "length is needed for each. Nothing of it was stored; look at the model's encode()."
+        )
+        self.model = model
+        self.expected = expected
+        self.shape = shape
+
+
+class TextFileError(EmbedCacheError, ValueError):
+    """A file of texts cannot be read.
+
+    Attributes: `file`, and `line`, None where it is the whole file.
+    """
+
+    def __init__(self, file: str, line: int | None, reason: str) -> None:
+        where = file if line is None else f"{file}, line {line}"
+        super().__init__(
+            f"{where}: {reason}. Give UTF-8 with one text a line, or a .jsonl file whose lines are "
+            'strings or objects such as {"text": "a cat", "role": "query"}.'
+        )
+        self.file = file
+        self.line = line

@@ -7,12 +7,20 @@ import json
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pytest_embedcache import notices
 
-__all__ = ["cache_directory", "make_directory", "read_json", "write_atomically", "write_json"]
+__all__ = [
+    "cache_directory",
+    "make_directory",
+    "read_json",
+    "say_unusable",
+    "write_atomically",
+    "write_json",
+]
 
 #: Everything we store lies below a directory of this name: no version touches another's files.
 FORMAT = "v1"
@@ -33,6 +41,14 @@ def cache_directory(directory: str | os.PathLike[str] | None = None) -> Path:
     return Path(os.path.abspath(os.path.expanduser(chosen))) / FORMAT
 
 
+def say_unusable(directory: Path, error: OSError) -> None:
+    """Say once that nothing can be kept in the versioned cache directory."""
+    notices.degraded(
+        f"the cache directory {directory} cannot be used ({error.strerror or error}); models are "
+        "prepared anew in every process. Choose another with --embedcache-dir or EMBEDCACHE_DIR"
+    )
+
+
 def make_directory(path: Path) -> Path:
     """Create `path` and its missing parents for the user alone (0700).
 
@@ -48,13 +64,28 @@ def make_directory(path: Path) -> Path:
         with contextlib.suppress(FileExistsError):  # another process was quicker
             candidate.mkdir(mode=0o700)
     if os.name == "posix":
-        mode = path.stat().st_mode
-        if mode & (stat.S_IWGRP | stat.S_IWOTH) and not mode & stat.S_ISVTX:
-            notices.degraded(
-                f"the cache directory {path} can be written by others "
-                f"(mode {stat.S_IMODE(mode):o}); use one of your own, or: chmod go-w {path}"
-            )
+        for directory in _up_to_the_cache_directory(path):
+            _warn_if_others_write(directory)
     return path
+
+
+def _up_to_the_cache_directory(path: Path) -> Iterator[Path]:
+    """`path` and, below a cache directory, what is above it: who can write there can swap it."""
+    yield path
+    parents = list(path.parents)
+    versioned = next((i for i, p in enumerate((path, *parents)) if p.name == FORMAT), None)
+    if versioned is not None:
+        yield from parents[: versioned + 1]
+
+
+def _warn_if_others_write(directory: Path) -> None:
+    mode = directory.stat().st_mode
+    # In a directory with the sticky bit, such as /tmp, others cannot move what is ours.
+    if mode & (stat.S_IWGRP | stat.S_IWOTH) and not mode & stat.S_ISVTX:
+        notices.degraded(
+            f"the cache directory {directory} can be written by others "
+            f"(mode {stat.S_IMODE(mode):o}); use one of your own, or: chmod go-w {directory}"
+        )
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -86,5 +117,5 @@ def read_json(path: Path) -> Any:
     """The JSON value in `path`, or None where there is no readable JSON."""
     try:
         return json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):  # the last from a file of nothing but brackets
         return None

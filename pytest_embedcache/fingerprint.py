@@ -10,62 +10,26 @@ Only the standard library is used, so that a process that has the vectors needs 
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import json
 import os
-from collections.abc import Iterator
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pytest_embedcache import notices
-from pytest_embedcache.encoding import canonical_json, digest
-from pytest_embedcache.errors import ModelNotFoundError
-from pytest_embedcache.files import cache_directory, read_json, write_json
-from pytest_embedcache.snapshot import Place, check, locate, module_directories, weights_of
+from pytest_embedcache.content import model_files, parts_of
+from pytest_embedcache.dtypes import default_dtype, dtype_keyword, keeps_dtype
+from pytest_embedcache.encoding import digest
+from pytest_embedcache.errors import ModelNotFoundError, SnapshotError
+from pytest_embedcache.files import cache_directory, read_json, say_unusable, write_json
+from pytest_embedcache.snapshot import Place, bases_of, check, locate
 from pytest_embedcache.spec import ModelSpec
-from pytest_embedcache.weights import HashMemo, read_header
+from pytest_embedcache.weights import HashMemo
 
 __all__ = ["Fingerprint", "default_dtype", "dtype_keyword", "fingerprint_of", "model_files"]
 
 VERSION = "embedcache-model-1"
-
-#: Who wrote a configuration and with what; `dtype` is a part of its own.
-_PROVENANCE = frozenset(
-    (
-        "_name_or_path",
-        "name_or_path",
-        "transformers_version",
-        "__version__",
-        "_commit_hash",
-        "dtype",
-        "torch_dtype",
-    )
-)
-#: Of config_sentence_transformers.json: in a vector's key, or without influence on a vector.
-_IN_KEY = frozenset(("prompts", "default_prompt_name", "similarity_fn_name", "model_type"))
-#: What transformers reads in a model's root, where a repository also keeps what nobody reads.
-_READ_IN_ROOT = (
-    "config.json",
-    "sentence_*_config.json",
-    "router_config.json",
-    "adapter_config.json",
-    "preprocessor_config.json",
-    "processor_config.json",
-    "tokenizer*.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.*",
-    "vocab.*",
-    "merges.txt",
-    "*.model",
-)
-#: Formats for other engines, and what is for people.
-_NOT_READ = (".onnx", ".h5", ".msgpack", ".ot", ".tflite", ".xml", ".md", ".png", ".jpg", ".gguf")
-_NOT_READ_DIRECTORIES = frozenset(("onnx", "openvino", "coreml"))
-_CONFIGURATIONS = ("modules.json", "config_sentence_transformers.json")
-_WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*", "model.bin")
-_DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -94,20 +58,50 @@ def fingerprint_of(
         SnapshotError: The files are incomplete or damaged.
     """
     directory = cache_directory(cache_dir)
-    place = locate(spec.replace(name=spec.path, path=None) if spec.path else spec)
+    place = locate(spec)
     if place.path is None:
         return _remembered(directory, spec, place)
-    check(spec.name, place)
-    found = _compute(
-        Path(place.path),
-        dtype=spec.dtype or default_dtype(place.path),
-        form=spec.form,
-        trust_remote_code=spec.trust_remote_code,
-        memo=memo or _memo(directory),
-    )
+    try:
+        found = _of_files(spec, place, memo or _memo(directory))
+    except SnapshotError:
+        # A commit is one content for ever: what it was when it was whole, it will be again.
+        if place.commit is None:
+            raise
+        with contextlib.suppress(ModelNotFoundError):
+            return _remembered(directory, spec, place)
+        raise
     if place.repository and place.commit:
         _remember(directory, spec, place, found)
     return found
+
+
+def _of_files(spec: ModelSpec, place: Place, memo: HashMemo) -> Fingerprint:
+    assert place.path is not None
+    check(spec.name, place)
+    root = Path(place.path)
+    try:
+        dtype = spec.dtype or default_dtype(place.path)
+        parts = parts_of(root, trust_remote_code=spec.trust_remote_code, memo=memo)
+        for base in bases_of(root):  # an adapter's vectors are also its base's
+            parts += _parts_of_base(base, spec.trust_remote_code, memo)
+    except (OSError, ValueError) as error:
+        remedy = "Check that its files can be read, and that nobody writes to them."
+        raise SnapshotError(spec.name, place.path, (str(error),), remedy) from error
+    parts += [("dtype", dtype), ("form", spec.form)]
+    parts.sort()
+    return Fingerprint(digest(VERSION, *(item for part in parts for item in part)), tuple(parts))
+
+
+def _parts_of_base(base: Place, trust: bool, memo: HashMemo) -> list[tuple[str, str]]:
+    if base.path is None:
+        raise ModelNotFoundError(
+            base.name,
+            "an adapter was made for it, and it is not on this machine",
+            "Load the adapter once with network access.",
+            base.looked_in,
+        )
+    inner = parts_of(Path(base.path), trust_remote_code=trust, memo=memo)
+    return [(f"base: {label}", content) for label, content in inner]
 
 
 @functools.cache
@@ -115,129 +109,8 @@ def _memo(directory: Path) -> HashMemo:
     return HashMemo(directory)
 
 
-def default_dtype(path: str) -> str:
-    """The dtype in which the installed transformers loads the checkpoint at `path` by default.
-
-    From version 5 on that is the checkpoint's own (its configuration's, else that of its first
-    floating-point tensor); before, float32.
-    """
-    return _checkpoint_dtype(Path(path)) if _keeps_dtype() else "float32"
-
-
-def dtype_keyword() -> str:
-    """What the installed transformers calls the dtype in the keyword arguments of a model."""
-    return "dtype" if _keeps_dtype() else "torch_dtype"
-
-
-@functools.cache
-def _keeps_dtype() -> bool:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return int(version("transformers").partition(".")[0]) >= 5
-    except PackageNotFoundError:
-        return True  # nothing here loads it, so what the newest version would do
-
-
-def _checkpoint_dtype(root: Path) -> str:
-    for directory, _ in module_directories(root):
-        config = read_json(directory / "config.json")
-        if isinstance(config, dict):
-            named = str(config.get("dtype") or config.get("torch_dtype") or "")
-            if named.removeprefix("torch.") in _DTYPES.values():
-                return named.removeprefix("torch.")
-        for file in weights_of(directory):
-            if file.suffix == ".safetensors":
-                for entry in read_header(file)[0].values():
-                    if entry["dtype"] in _DTYPES:
-                        return _DTYPES[entry["dtype"]]
-    return "float32"
-
-
-def _compute(
-    root: Path, *, dtype: str, form: str, trust_remote_code: bool, memo: HashMemo
-) -> Fingerprint:
-    parts = [("dtype", dtype), ("form", form)]
-    for label in _files(root, trust_remote_code):
-        if (content := _content(root / label)) is not None:
-            parts.append((label, content))
-    for directory, _ in module_directories(root):
-        hashes = sorted(memo(file).tensors for file in weights_of(directory))
-        where = os.path.join(os.path.relpath(directory, root), "").removeprefix("./")
-        parts += ((f"{where}weights", tensors) for tensors in hashes)
-        parts += _adapter_base(directory, dtype=dtype, form=form, memo=memo)
-    parts.sort()
-    return Fingerprint(digest(VERSION, *(item for part in parts for item in part)), tuple(parts))
-
-
-def _files(root: Path, trust_remote_code: bool) -> list[str]:
-    """Every file that decides a vector, but for weights, as a sorted list of relative paths."""
-    chosen = {root / "modules.json", root / "config_sentence_transformers.json"}
-    modules = {directory for directory, _ in module_directories(root)}
-    for directory in modules:
-        if directory == root:
-            chosen.update(file for pattern in _READ_IN_ROOT for file in root.glob(pattern))
-        else:
-            chosen.update(_everything(directory))
-    if trust_remote_code:
-        chosen.update(_everything(root))
-    return sorted(
-        file.relative_to(root).as_posix()
-        for file in chosen
-        if file.is_file() and not any(file.match(pattern) for pattern in _WEIGHTS)
-    )
-
-
-def model_files(path: str, *, trust_remote_code: bool = False) -> list[str]:
-    """The files that decide a vector, weights included, as sorted paths relative to `path`."""
-    root = Path(path)
-    weights = (file for directory, _ in module_directories(root) for file in weights_of(directory))
-    named = {file.relative_to(root).as_posix() for file in weights if file.is_file()}
-    return sorted(named.union(_files(root, trust_remote_code)))
-
-
-def _everything(directory: Path) -> Iterator[Path]:
-    for folder, names, files in os.walk(directory):
-        names[:] = [n for n in names if n not in _NOT_READ_DIRECTORIES and n[0] not in "._"]
-        for name in files:
-            if not name.endswith(_NOT_READ) and not name.startswith("."):
-                yield Path(folder) / name
-
-
-def _content(file: Path) -> str | None:
-    """Digest of one file; None for a configuration that holds nothing but provenance."""
-    raw = file.read_bytes()
-    # Configurations only: the keys of a vocabulary are tokens, and a tokenizer's JSON is large.
-    if not file.name.endswith("config.json") and file.name not in _CONFIGURATIONS:
-        return digest(raw)
-    value = json.loads(raw)
-    if isinstance(value, dict):
-        dropped = _PROVENANCE
-        if file.name == "config_sentence_transformers.json":
-            dropped |= _IN_KEY
-        value = {key: item for key, item in value.items() if key not in dropped}
-    return digest(canonical_json(value)) if value else None
-
-
-def _adapter_base(directory: Path, **options: Any) -> Iterator[tuple[str, str]]:
-    """An adapter's vectors are also its base model's, which lies elsewhere."""
-    config = read_json(directory / "adapter_config.json")
-    base = config.get("base_model_name_or_path") if isinstance(config, dict) else None
-    if not base or (directory / "model.safetensors").exists():
-        return
-    place = locate(ModelSpec(base, revision=config.get("revision")))
-    if place.path is None:
-        raise ModelNotFoundError(
-            base,
-            f"it is the base of the adapter in {directory} and not on this machine",
-            "Load the adapter once with network access.",
-            place.looked_in,
-        )
-    yield "adapter base", _compute(Path(place.path), trust_remote_code=False, **options).digest
-
-
 def _memory(directory: Path, spec: ModelSpec, repository: str, revision: str) -> Path:
-    asked = (repository, revision, spec.dtype or f"default:{_keeps_dtype()}", spec.form)
+    asked = (repository, revision, spec.dtype or f"default:{keeps_dtype()}", spec.form)
     name = digest(VERSION, *asked, str(spec.trust_remote_code))[:32]
     return directory / "fingerprints" / f"{name}.json"
 
@@ -246,16 +119,17 @@ def _remember(directory: Path, spec: ModelSpec, place: Place, found: Fingerprint
     assert place.repository is not None
     assert place.commit is not None
     entry = {"repository": place.repository, "commit": place.commit, "fingerprint": found.digest}
-    # Under the branch too: where the Hub cache is gone, so is its note of what `main` was.
-    for revision in {place.commit, spec.revision or "main"}:
+    revisions = {place.commit}
+    if spec.path is None and not os.path.isdir(os.path.expanduser(spec.name)):
+        # Under the branch too: where the Hub cache is gone, so is its note of what `main` was.
+        revisions.add(spec.revision or "main")
+    for revision in sorted(revisions):
         file = _memory(directory, spec, place.repository, revision)
         if read_json(file) != entry:
             try:
                 write_json(file, entry)
             except OSError as error:
-                notices.degraded(
-                    f"cannot remember fingerprints below {directory}: {error.strerror}"
-                )
+                say_unusable(directory, error)
                 return
 
 
@@ -264,8 +138,9 @@ def _remembered(directory: Path, spec: ModelSpec, place: Place) -> Fingerprint:
     revision = place.commit or spec.revision or "main"
     entry = read_json(_memory(directory, spec, place.repository, revision))
     if isinstance(entry, dict) and entry.get("repository") == place.repository:
-        found = str(entry.get("fingerprint"))
-        return Fingerprint(found, (("commit", str(entry.get("commit"))),), "remembered")
+        found, commit = str(entry.get("fingerprint")), str(entry.get("commit"))
+        if _DIGEST.fullmatch(found) and commit == (place.commit or commit):
+            return Fingerprint(found, (("commit", commit),), "remembered")
     raise ModelNotFoundError(
         spec.name,
         "its files are not on this machine and its fingerprint was never computed here",

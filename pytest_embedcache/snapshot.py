@@ -1,4 +1,4 @@
-"""Where a model's files are on this machine, and whether they are all there.
+"""Where a model's files are on this machine.
 
 Plain reading of the disk: no network, nothing heavy imported. The layout of the Hub cache is
 `models--<org>--<name>/{refs/<revision>, snapshots/<commit>/…, blobs/…}`
@@ -7,29 +7,18 @@ Plain reading of the disk: no network, nothing heavy imported. The layout of the
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pytest_embedcache.errors import ModelNotFoundError, SnapshotError
 from pytest_embedcache.hub_names import ROOT_NAMES
+from pytest_embedcache.layout import adapter_bases, problems
 from pytest_embedcache.spec import ModelSpec
-from pytest_embedcache.weights import DamagedWeightsError, read_header
 
-__all__ = [
-    "Place",
-    "check",
-    "hub_cache",
-    "locate",
-    "module_directories",
-    "problems",
-    "repository_of",
-    "weights_of",
-]
+__all__ = ["Place", "bases_of", "check", "hub_cache", "hub_cache_around", "locate", "repository_of"]
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 _SNAPSHOT = re.compile(
@@ -38,11 +27,6 @@ _SNAPSHOT = re.compile(
 
 #: Organisation of the names without one.
 ORGANISATION = "sentence-transformers"
-#: Any of these is a tokenizer.
-_TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "tokenizer_config.json")
-#: A tokenizer's JSON takes milliseconds to parse; a cut-off one does not end in a bracket.
-LARGE_JSON_BYTES = 65536
-_INDEXED = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 
 
 @dataclass(frozen=True)
@@ -87,19 +71,29 @@ def hub_cache(cache_folder: str | None = None) -> Path:
     return Path(os.path.abspath(os.path.expandvars(os.path.expanduser(chosen))))
 
 
+def hub_cache_around(path: str) -> Path | None:
+    """The Hub cache in which the snapshot `path` lies; None for any other directory."""
+    # <cache>/models--…/snapshots/<commit>
+    return Path(path).parents[2] if _as_snapshot(path) else None
+
+
+def _as_snapshot(path: str) -> re.Match[str] | None:
+    inside = _SNAPSHOT.search(path)
+    return inside if inside and inside.end() == len(path) else None
+
+
 def locate(spec: ModelSpec) -> Place:
-    """Find the files of `spec` on this machine.
+    """Find the files of `spec` on this machine; those of a resolved one are at its path.
 
     Raises `ModelNotFoundError` for a path that leads nowhere; a name on the Hub that is not here
     gives a `Place` without a path.
     """
-    name = os.path.expanduser(spec.name)
+    resolved = spec.path is not None and os.path.isdir(spec.path)
+    name = spec.path if resolved and spec.path else os.path.expanduser(spec.name)
     if os.path.isdir(name):
         real = os.path.realpath(name)
-        inside = _SNAPSHOT.search(real)
-        if inside and real.endswith(inside["commit"]):
-            repository = inside["repository"].replace("--", "/")
-            return Place(repository, inside["commit"], real)
+        if inside := _as_snapshot(real):
+            return Place(inside["repository"].replace("--", "/"), inside["commit"], real)
         return Place(None, None, real)
     if _is_path(name):
         what = (
@@ -145,99 +139,11 @@ def _read_ref(path: Path) -> str | None:
     return text if COMMIT.fullmatch(text) else None
 
 
-def module_directories(path: Path) -> Iterator[tuple[Path, str]]:
-    """The directories of the model's modules, with their types, the routers' own modules too.
-
-    A model without modules.json is one transformer in the root.
-    """
-    listed = _json(path / "modules.json", default=None)
-    if listed is None:
-        yield path, "Transformer"
-        return
-    for module in listed:
-        yield from _with_routes(path, str(module.get("path", "")), str(module.get("type", "")))
-
-
-def _with_routes(root: Path, subfolder: str, kind: str) -> Iterator[tuple[Path, str]]:
-    directory = root / subfolder
-    if not directory.resolve().is_relative_to(root.resolve()):
-        raise ValueError(f"modules.json names {subfolder!r}, which lies outside the model")
-    yield directory, kind
-    routes = _json(directory / "router_config.json", default={})
-    for route, route_kind in routes.get("types", {}).items():
-        yield from _with_routes(root, os.path.join(subfolder, route), str(route_kind))
-
-
-def weights_of(directory: Path) -> list[Path]:
-    """The one set of weights files in `directory` that torch reads: safetensors before pickle.
-
-    Raises `ValueError` for a shard that an index names outside the directory.
-    """
-    for single, index in (("model.safetensors", _INDEXED[0]), ("pytorch_model.bin", _INDEXED[1])):
-        if (directory / single).exists():
-            return [directory / single]
-        if (directory / index).exists():
-            shards = sorted(set(_json(directory / index).get("weight_map", {}).values()))
-            if any(os.path.basename(shard) != shard for shard in shards):
-                raise ValueError(f"{index} names a file outside its directory")
-            return [directory / shard for shard in shards]
-    return sorted(directory.glob("adapter_model.*"))
-
-
-def problems(path: str, *, complete: bool = True) -> tuple[str, ...]:
-    """What is missing or damaged in the model's files, one line each; empty where all is well.
-
-    Finds what a broken download or copy leaves: missing and dangling files, JSON that does not
-    parse, weights whose length is not the one their header promises. `complete` also asks for a
-    tokenizer beside each transformer, as a Hub repository has it.
-    """
-    root = Path(path)
-    found = [
-        f"{entry.relative_to(root)} is a link to nothing"
-        for entry in sorted(root.rglob("*"))
-        if entry.is_symlink() and not entry.exists()
-    ]
-    for name in ("modules.json", "config.json"):
-        if (root / name).exists():
-            break
-    else:
-        return (*found, "there is neither modules.json nor config.json")
-    try:
-        for directory, kind in module_directories(root):
-            found += _module_problems(root, directory, kind.rpartition(".")[2], complete)
-    except ValueError as error:
-        found.append(str(error))
-    return tuple(dict.fromkeys(found))
-
-
-def _module_problems(root: Path, directory: Path, kind: str, complete: bool) -> Iterator[str]:
-    label = "" if directory == root else f"{directory.relative_to(root)}/"
-    if kind in ("Transformer", "Pooling", "Dense") and not (directory / "config.json").exists():
-        yield f"{label}config.json is missing"
-    for config in sorted(directory.glob("*.json")):
-        try:
-            _parse_or_glance(config)
-        except ValueError as error:
-            yield f"{label}{error}"
-    weights = weights_of(directory)
-    if kind in ("Transformer", "Dense", "StaticEmbedding") and not weights:
-        yield f"{label}model.safetensors is missing"
-    for file in weights:
-        if not file.exists():
-            yield f"{label}{file.name} is missing"
-        elif file.suffix == ".safetensors":
-            try:
-                read_header(file)
-            except DamagedWeightsError as error:
-                yield f"{label}{error}"
-        elif not file.stat().st_size:
-            yield f"{label}{file.name} is empty"
-    if (
-        complete
-        and kind == "Transformer"
-        and not any(True for pattern in _TOKENIZERS for _ in directory.glob(pattern))
-    ):
-        yield f"{label}tokenizer.json is missing"
+def bases_of(root: Path) -> Iterator[Place]:
+    """Where the models are that adapters in `root` change: in the Hub cache that holds those."""
+    around = hub_cache_around(str(root))
+    for name in adapter_bases(root):
+        yield locate(ModelSpec(name, cache_folder=str(around) if around else None))
 
 
 def check(name: str, place: Place) -> None:
@@ -250,28 +156,3 @@ def check(name: str, place: Place) -> None:
             else "Copy the model again; what sentence-transformers saves has all files."
         )
         raise SnapshotError(name, place.path, found, remedy)
-
-
-def _parse_or_glance(path: Path) -> None:
-    """Raise `ValueError` where a JSON file was cut off; a large one is only looked at its end."""
-    if path.stat().st_size < LARGE_JSON_BYTES:
-        _json(path)
-        return
-    with path.open("rb") as stream:
-        stream.seek(-64, os.SEEK_END)
-        if not stream.read().rstrip().endswith((b"}", b"]")):
-            raise ValueError(f"{path.name} is cut off")
-
-
-_REQUIRED: Any = object()
-
-
-def _json(path: Path, default: Any = _REQUIRED) -> Any:
-    try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        if default is _REQUIRED:
-            raise ValueError(f"{path.name} is missing") from None
-        return default
-    except ValueError as error:
-        raise ValueError(f"{path.name} is not JSON ({error})") from error

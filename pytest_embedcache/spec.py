@@ -15,7 +15,11 @@ __all__ = ["DTYPES", "ModelSpec"]
 DTYPES = ("float32", "float16", "bfloat16", "float64")
 FORMS = ("float32",)
 
-_DEVICE = re.compile(r"[a-z]+(:\d+)?")
+_DEVICE = re.compile(r"([a-z]+)(?::([0-9]+))?")
+#: Of these a machine has one: with an index or without, they are one device.
+_SINGLE_DEVICES = ("cpu", "mps", "meta")
+#: What a path was resolved from.
+_LEADS_TO_PATH = frozenset(("name", "revision", "cache_folder", "backend", "form"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +27,9 @@ class ModelSpec:
     """Which model, how it is loaded, and where.
 
     What a single call can choose (a prompt, normalisation, truncation) is not part of it. A spec
-    is *resolved* when `path` is set: then `name` is the full name (or the real path of a local
-    model), `revision` the commit, `device` and `dtype` are concrete, and two specs of one model
-    are equal and have one hash. A registry resolves what it is given.
+    is *resolved* when `path` is set and `device` and `dtype` are concrete: then `name` is the full
+    name (or the real path of a local model), `revision` the commit, and two specs of one model are
+    equal and have one hash. A registry resolves what it is given.
 
     Attributes:
         name: A name on the Hub, short (`all-MiniLM-L6-v2`) or full, or a directory. A directory
@@ -69,7 +73,7 @@ class ModelSpec:
                 "model", name, "give a name such as 'all-MiniLM-L6-v2', or a directory"
             )
         if self.cache_folder is not None:
-            change(self, "cache_folder", os.path.abspath(os.fspath(self.cache_folder)))
+            change(self, "cache_folder", _directory("cache_folder", self.cache_folder))
         if self.device is not None:
             change(self, "device", _device(self.device))
         if self.dtype is not None:
@@ -96,10 +100,12 @@ class ModelSpec:
     @property
     def is_resolved(self) -> bool:
         """Whether this spec is a registry's key."""
-        return self.path is not None
+        return None not in (self.path, self.device, self.dtype)
 
     def replace(self, **changes: Any) -> Self:
-        """A copy in which `changes` hold."""
+        """A copy in which `changes` hold; not resolved any more where they may lead elsewhere."""
+        if not _LEADS_TO_PATH.isdisjoint(changes):
+            changes.setdefault("path", None)
         return replace(self, **changes)
 
     def fingerprint(self, cache_dir: str | os.PathLike[str] | None = None) -> str:
@@ -117,15 +123,20 @@ class ModelSpec:
         return fingerprint_of(self, cache_dir=cache_dir).digest
 
 
+def _directory(label: str, value: object) -> str:
+    if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
+        raise ModelSpecError(label, value, "give a directory, or None for the usual one")
+    return os.path.abspath(os.path.expanduser(os.fspath(value)))
+
+
 def _device(value: object) -> str:
     text = str(value)  # a torch.device, too
-    if not _DEVICE.fullmatch(text):
+    found = _DEVICE.fullmatch(text)
+    if found is None:
         raise ModelSpecError("device", value, "use 'cpu', 'cuda', 'cuda:1', 'mps', … or None")
-    # torch reads these pairs as one device; a registry must as well.
-    kind, _, index = text.partition(":")
-    if kind == "cuda":
-        return f"cuda:{int(index or 0)}"
-    return kind if not index or int(index) == 0 else text
+    kind, index = found.groups()
+    # `cuda` alone is the current one, which resolution has to ask for.
+    return kind if index is None or kind in _SINGLE_DEVICES else f"{kind}:{int(index)}"
 
 
 def _dtype(value: object) -> str:

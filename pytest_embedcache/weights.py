@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import mmap
 import os
+import re
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from pytest_embedcache import notices
 from pytest_embedcache.encoding import canonical_json, digest
-from pytest_embedcache.files import read_json, write_json
+from pytest_embedcache.files import read_json, say_unusable, write_json
 
 __all__ = ["DamagedWeightsError", "HashMemo", "WeightsHash", "read_header", "stat_key"]
 
@@ -28,6 +27,7 @@ SETTLED_AFTER_SECONDS = 2.0
 MAX_HEADER_BYTES = 100_000_000
 
 StatKey = tuple[int, int, int, int]
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 class DamagedWeightsError(ValueError):
@@ -51,7 +51,7 @@ def stat_key(path: str | os.PathLike[str]) -> StatKey:
 def read_header(path: Path) -> tuple[dict[str, dict[str, Any]], int]:
     """Return the tensors' table and the offset of the first tensor's byte.
 
-    Raises `DamagedWeightsError` where header and file size do not agree.
+    Raises `DamagedWeightsError` where the header is none, or promises another file size.
     """
     size = path.stat().st_size
     with path.open("rb") as stream:
@@ -61,8 +61,8 @@ def read_header(path: Path) -> tuple[dict[str, dict[str, Any]], int]:
         try:
             table = json.loads(stream.read(length))
             table.pop("__metadata__", None)
-            end = max((entry["data_offsets"][1] for entry in table.values()), default=0)
-        except (ValueError, AttributeError, KeyError, TypeError, IndexError) as error:
+            end = max((_end_of(entry) for entry in table.values()), default=0)
+        except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
             raise DamagedWeightsError(f"{path.name} has an unreadable header") from error
     if size != 8 + length + end:
         raise DamagedWeightsError(
@@ -71,25 +71,41 @@ def read_header(path: Path) -> tuple[dict[str, dict[str, Any]], int]:
     return table, 8 + length
 
 
-def _hash_file(path: Path) -> WeightsHash:
+def _end_of(entry: dict[str, Any]) -> int:
+    """Where a tensor's bytes end; an error where its row of the table is not one."""
+    first, last = entry["data_offsets"]
+    if not (type(first) is type(last) is int and 0 <= first <= last):
+        raise ValueError(f"data_offsets {first!r} to {last!r}")
+    if not (isinstance(entry["dtype"], str) and isinstance(entry["shape"], list)):
+        raise TypeError("dtype or shape")
+    return int(last)
+
+
+def _hash_file(path: Path, *, safetensors: bool) -> WeightsHash:
     with path.open("rb") as stream:
         whole = hashlib.file_digest(stream, "sha256").hexdigest()
-        if path.suffix != ".safetensors":
+        if not safetensors:
             return WeightsHash(whole, whole)
         table, start = read_header(path)
         tensors = hashlib.sha256(b"embedcache-tensors-1")
-        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            view = memoryview(content)
-            try:
-                for name in sorted(table):
-                    first, last = table[name]["data_offsets"]
-                    shape = [table[name]["dtype"], table[name]["shape"], last - first]
-                    # The length-prefixed head makes the concatenation injective.
-                    tensors.update(digest(name, canonical_json(shape)).encode())
-                    tensors.update(view[start + first : start + last])
-            finally:
-                view.release()
+        for name in sorted(table):
+            first, last = table[name]["data_offsets"]
+            shape = [table[name]["dtype"], table[name]["shape"], last - first]
+            # The length-prefixed head makes the concatenation injective.
+            tensors.update(digest(name, canonical_json(shape)).encode())
+            stream.seek(start + first)
+            _feed(tensors, stream, last - first)
     return WeightsHash(whole, tensors.hexdigest())
+
+
+def _feed(hasher: Any, stream: BinaryIO, count: int) -> None:
+    # Read, not mapped: a mapped file that somebody cuts off meanwhile kills the process (SIGBUS).
+    while count:
+        chunk = stream.read(min(count, 1 << 20))
+        if not chunk:
+            raise DamagedWeightsError(f"{Path(stream.name).name} was cut off while it was read")
+        hasher.update(chunk)
+        count -= len(chunk)
 
 
 class HashMemo:
@@ -108,43 +124,50 @@ class HashMemo:
     def __call__(self, path: Path) -> WeightsHash:
         """Return the file's hashes, read anew only if the file is not known as it stands."""
         real = os.path.realpath(path)
+        # By the name that was asked for: the Hub cache's blobs, to which it links, have no suffix.
+        safetensors = path.suffix == ".safetensors"
+        label = f"{real} ({'tensors' if safetensors else 'bytes'})"
         for _ in range(3):
+            # Before the file is read: whoever writes after that changes the time stamps of a file
+            # that had settled by then, however long the reading takes.
+            now = self._clock()
             before = stat_key(real)
-            known = self._known.get(real) or self._read(real)
+            known = self._known.get(label) or self._read(label)
             if known is not None and known[0] == before:
-                self._known[real] = known
+                self._known[label] = known
                 return known[1]
-            found = _hash_file(Path(real))
+            found = _hash_file(Path(real), safetensors=safetensors)
             self.hashed += 1
             if stat_key(real) == before:  # else somebody wrote while we read
-                self._remember(real, before, found)
+                if now - max(before[1], before[2]) / 1e9 >= SETTLED_AFTER_SECONDS:
+                    self._remember(label, before, found)
                 return found
         raise DamagedWeightsError(f"{real} keeps changing while it is read")
 
-    def _remember(self, real: str, key: StatKey, found: WeightsHash) -> None:
-        youngest = max(key[1], key[2]) / 1e9
-        if self._clock() - youngest < SETTLED_AFTER_SECONDS:
-            return
-        self._known[real] = (key, found)
+    def _remember(self, label: str, key: StatKey, found: WeightsHash) -> None:
+        self._known[label] = (key, found)
         if self._directory is None:
             return
         try:
-            write_json(self._file(real), {"path": real, "stat": list(key), **asdict(found)})
+            write_json(self._file(label), {"file": label, "stat": list(key), **asdict(found)})
         except OSError as error:
-            notices.degraded(f"cannot remember hashes below {self._directory}: {error.strerror}")
+            say_unusable(self._directory.parent, error)
 
-    def _read(self, real: str) -> tuple[StatKey, WeightsHash] | None:
+    def _read(self, label: str) -> tuple[StatKey, WeightsHash] | None:
         if self._directory is None:
             return None
-        stored = read_json(self._file(real))
+        stored = read_json(self._file(label))
         try:
-            if stored is None or stored["path"] != real:
+            if stored is None or stored["file"] != label:
                 return None
             size, mtime, ctime, inode = map(int, stored["stat"])
-            return (size, mtime, ctime, inode), WeightsHash(stored["sha256"], stored["tensors"])
+            found = WeightsHash(stored["sha256"], stored["tensors"])
+            if not (_HASH.fullmatch(found.sha256) and _HASH.fullmatch(found.tensors)):
+                return None
+            return (size, mtime, ctime, inode), found
         except (KeyError, TypeError, ValueError):
             return None
 
-    def _file(self, real: str) -> Path:
+    def _file(self, label: str) -> Path:
         assert self._directory is not None
-        return self._directory / f"{digest(real)[:32]}.json"
+        return self._directory / f"{digest(label)[:32]}.json"

@@ -10,30 +10,32 @@ An artifact may also stay where it is (`Built.root`), as a snapshot in the Hub c
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import logging
 import os
 import re
-import secrets
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pytest_embedcache import notices
 from pytest_embedcache.errors import ArtifactError, LockTimeoutError
-from pytest_embedcache.files import cache_directory, make_directory, read_json, write_json
+from pytest_embedcache.files import cache_directory, make_directory, say_unusable
+from pytest_embedcache.models.generations import new_generation, remove_abandoned
 from pytest_embedcache.models.locking import ANNOUNCE_AFTER, default_lock_timeout, machine_lock
-from pytest_embedcache.weights import HashMemo, stat_key
+from pytest_embedcache.models.manifest import Manifest
+from pytest_embedcache.weights import HashMemo
 
 __all__ = ["Artifact", "ArtifactStore", "Built"]
 
 _log = logging.getLogger(__name__)
-_MANIFEST_FORMAT = 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+#: What a directory says that takes nothing more.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Built:
 
     files: Iterable[str]
     root: str | None = None
-    details: dict[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Artifact:
     key: str
     root: str
     files: tuple[str, ...]
-    details: dict[str, Any]
+    details: Mapping[str, Any]
 
 
 class ArtifactStore:
@@ -91,26 +93,53 @@ class ArtifactStore:
         other is hashed again.
         """
         directory = self._home(kind, key)
-        manifest = read_json(directory / "manifest.json")
         try:
-            if manifest["format"] != _MANIFEST_FORMAT:
+            manifest = Manifest.read(directory)
+            if manifest is None:
                 return None
-            root = os.path.join(directory, manifest["root"])  # an absolute root replaces
-            files: dict[str, Any] = manifest["files"]
-            moved = [name for name in files if not _unchanged(root, name, files[name]["stat"])]
+            root = manifest.absolute_root(directory)
+            moved = manifest.changed(root)
             for name in moved:
-                if self._sha256(os.path.join(root, name)) != files[name]["sha256"]:
+                if self._sha256(os.path.join(root, name)) != manifest.files[name]["sha256"]:
                     raise ValueError(f"{name} has changed")
-            found = Artifact(kind, key, root, tuple(sorted(files)), dict(manifest["details"]))
+            found = Artifact(kind, key, root, tuple(sorted(manifest.files)), manifest.details)
         except (KeyError, TypeError, ValueError, OSError) as error:
-            if manifest is not None:
-                self.corrupt += 1
-                _log.info("Artifact %s/%s is not used: %s", kind, key, error)
+            self.corrupt += 1
+            _log.info("Artifact %s/%s is not used: %s", kind, key, error)
             return None
-        if moved:  # copied or touched, but the same bytes: do not hash them every time
-            with contextlib.suppress(OSError):
-                self._write_manifest(found)
+        if moved:
+            self._adopt(found, instead_of=manifest)
         return found
+
+    def recorded(self, kind: str, key: str) -> tuple[tuple[str, ...], Mapping[str, Any]]:
+        """Names of files and details of what was published last, be it sound or not."""
+        with contextlib.suppress(ValueError):
+            if manifest := Manifest.read(self._home(kind, key)):
+                return tuple(manifest.files), manifest.details
+        return (), {}
+
+    @contextlib.contextmanager
+    def alone(self, name: str, what: str) -> Iterator[bool]:
+        """Hold the machine's lock `name`, while preparing `what`.
+
+        Yields False, and says so once, where the cache directory cannot be used and nobody is
+        kept away. Raises `LockTimeoutError`.
+        """
+        timeout = default_lock_timeout() if self._timeout is None else self._timeout
+        path = self.directory / "locks" / f"{name}.lock"
+        with contextlib.ExitStack() as stack:
+            try:
+                lock = machine_lock(
+                    path, what, timeout=timeout, announce_after=self._announce_after
+                )
+                stack.enter_context(lock)
+                held = True
+            except LockTimeoutError:
+                raise
+            except OSError as error:
+                say_unusable(self.directory, error)
+                held = False
+            yield held
 
     def ensure(
         self,
@@ -120,13 +149,15 @@ class ArtifactStore:
         *,
         what: str,
         valid: Callable[[Artifact], bool] = lambda artifact: True,
+        lock: str | None = None,
     ) -> Artifact:
         """The artifact, built by this process if no other has.
 
         `build` gets an empty directory and is called with the artifact's lock held, after a second
         look. `what` names the work for those who wait. `valid` may refuse a published artifact
-        that no longer is the one wanted. Where the cache directory cannot be used, the artifact is
-        built for this process alone, and that is said.
+        that no longer is the one wanted. `lock` names a lock that several artifacts share. Where
+        the cache directory cannot be used, or is full, the artifact is built for this process
+        alone, and that is said.
 
         Raises:
             LockTimeoutError: Another process did not finish in time.
@@ -136,27 +167,25 @@ class ArtifactStore:
         found = self.get(kind, key)
         if found is not None and valid(found):
             return found
-        lock = self.directory / "locks" / f"{kind}--{key}.lock"
-        timeout = default_lock_timeout() if self._timeout is None else self._timeout
-        with contextlib.ExitStack() as stack:
-            try:
-                stack.enter_context(
-                    machine_lock(lock, what, timeout=timeout, announce_after=self._announce_after)
-                )
-                payload = self._new_generation(kind, key)
-            except OSError as error:
-                if isinstance(error, LockTimeoutError):
-                    raise
-                return self._without_directory(kind, key, build, error)
+        with self.alone(lock or f"{kind}--{key}", what) as held:
+            if not held:
+                return self._without_directory(kind, key, build)
             found = self.get(kind, key)
             if found is not None and valid(found):
-                shutil.rmtree(payload, ignore_errors=True)
                 return found
             try:
+                payload = self._new_generation(kind, key)
+            except OSError as error:
+                say_unusable(self.directory, error)
+                return self._without_directory(kind, key, build)
+            try:
                 return self._publish(kind, key, payload, build(payload))
-            except BaseException:
+            except BaseException as error:
                 shutil.rmtree(payload, ignore_errors=True)
-                raise
+                if not (isinstance(error, OSError) and error.errno in _NO_ROOM):
+                    raise
+                say_unusable(self.directory, error)
+            return self._without_directory(kind, key, build)
 
     def remove(self, kind: str, key: str) -> bool:
         """Forget an artifact; True if there was one. Files that it left in place stay."""
@@ -175,48 +204,38 @@ class ArtifactStore:
 
     def _new_generation(self, kind: str, key: str) -> Path:
         directory = make_directory(self._home(kind, key))
-        manifest = read_json(directory / "manifest.json")
-        current = manifest.get("root") if isinstance(manifest, dict) else None
-        for leftover in directory.iterdir():  # of builders that were killed; we hold the lock
-            if leftover.is_dir() and leftover.name != current:
-                shutil.rmtree(leftover, ignore_errors=True)
-        return make_directory(directory / f"{os.getpid()}-{secrets.token_hex(4)}")
+        current = None
+        with contextlib.suppress(ValueError):
+            manifest = Manifest.read(directory)
+            current = manifest.root if manifest else None
+        remove_abandoned(directory, keep=current)
+        return new_generation(directory)
 
     def _publish(self, kind: str, key: str, payload: Path, built: Built) -> Artifact:
-        root = built.root or str(payload)
-        files = tuple(sorted(built.files))
-        missing = [name for name in files if not os.path.isfile(os.path.join(root, name))]
-        if missing:
-            raise ArtifactError(key, f"{missing[0]} was not made", "Run again.")
+        artifact = _made(kind, key, str(payload), built)
         if built.root is None:
-            for name in files:
-                _flush(os.path.join(root, name))
+            for name in artifact.files:
+                _flush(os.path.join(artifact.root, name))
         else:
             shutil.rmtree(payload, ignore_errors=True)
-        artifact = Artifact(kind, key, root, files, built.details)
         self.built += 1
         try:
             self._write_manifest(artifact)
         except OSError as error:
             # The disk is full, say: what was built serves this process, and the next builds anew.
-            self._say_unusable(error)
+            say_unusable(self.directory, error)
         return artifact
 
     def _write_manifest(self, artifact: Artifact) -> None:
-        directory = self._home(artifact.kind, artifact.key)
-        root = artifact.root
-        inside = os.path.dirname(root) == str(directory)
-        files = {}
-        for name in artifact.files:
-            path = os.path.join(root, name)
-            files[name] = {"stat": list(stat_key(path)), "sha256": self._sha256(path)}
-        manifest = {
-            "format": _MANIFEST_FORMAT,
-            "root": os.path.basename(root) if inside else root,
-            "files": files,
-            "details": artifact.details,
-        }
-        write_json(directory / "manifest.json", manifest)
+        described = Manifest.describe(artifact.root, artifact.files, artifact.details, self._sha256)
+        described.write(self._home(artifact.kind, artifact.key))
+
+    def _adopt(self, artifact: Artifact, *, instead_of: Manifest) -> None:
+        """Files were copied or touched and are the same bytes: do not hash them every time."""
+        # Without the lock, so not over what somebody published meanwhile.
+        with contextlib.suppress(OSError, ValueError):
+            if Manifest.read(self._home(artifact.kind, artifact.key)) == instead_of:
+                self._write_manifest(artifact)
 
     def _sha256(self, path: str) -> str:
         if path.endswith((".safetensors", ".bin")):
@@ -224,30 +243,35 @@ class ArtifactStore:
         with open(path, "rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
 
-    def _without_directory(
-        self, kind: str, key: str, build: Callable[[Path], Built], error: OSError
-    ) -> Artifact:
-        self._say_unusable(error)
-        temporary = tempfile.mkdtemp(prefix="embedcache-")
-        weakref.finalize(self, shutil.rmtree, temporary, True)
-        built = build(Path(temporary))
+    def _without_directory(self, kind: str, key: str, build: Callable[[Path], Built]) -> Artifact:
+        try:
+            temporary = tempfile.mkdtemp(prefix="embedcache-")
+        except OSError:
+            # Nothing can be written at all: a builder that only looks at files does without.
+            temporary = os.path.join(os.devnull, "embedcache")
+        try:
+            built = build(Path(temporary))
+            artifact = _made(kind, key, temporary, built)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
         self.built += 1
-        root = built.root or temporary
-        return Artifact(kind, key, root, tuple(sorted(built.files)), built.details)
-
-    def _say_unusable(self, error: OSError) -> None:
-        notices.degraded(
-            f"the cache directory {self.directory} cannot be used ({error.strerror or error}); "
-            "models are prepared anew in every process. Choose another with --embedcache-dir or "
-            "EMBEDCACHE_DIR"
-        )
+        weakref.finalize(self, _remove_own, temporary, os.getpid())
+        return artifact
 
 
-def _unchanged(root: str, name: str, recorded: list[int]) -> bool:
-    try:
-        return list(stat_key(os.path.join(root, name))) == recorded
-    except FileNotFoundError:
-        raise ValueError(f"{name} is gone") from None
+def _made(kind: str, key: str, directory: str, built: Built) -> Artifact:
+    root = built.root or directory
+    files = tuple(sorted(built.files))
+    missing = [name for name in files if not os.path.isfile(os.path.join(root, name))]
+    if missing:
+        raise ArtifactError(key, f"{missing[0]} was not made", "Run again.")
+    return Artifact(kind, key, root, files, built.details)
+
+
+def _remove_own(directory: str, pid: int) -> None:
+    if os.getpid() == pid:  # a forked child ends earlier than the one that made it
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _flush(path: str) -> None:

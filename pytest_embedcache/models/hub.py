@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import errno
+import glob
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from pytest_embedcache.errors import FetchError, MissingExtraError, ModelNotFoundError
+from pytest_embedcache.layout import OTHER_ENGINES, OTHER_ENGINES_DIRECTORIES
 
 __all__ = ["Fetcher", "HubFetcher", "wanted_files"]
 
 #: Seconds for one answer of the Hub about a repository; a dead network is known after that.
 ANSWER_TIMEOUT = 10.0
 
-_NOT_READ = (".onnx", ".onnx_data", ".h5", ".msgpack", ".ot", ".tflite", ".gguf", ".mlmodel")
-_NOT_READ_DIRECTORIES = ("onnx/", "openvino/", "coreml/")
+#: Fetched last, in this order: a snapshot that a killed process left lacks one without which it
+#: is known to be incomplete, and not just a file that a model may be without.
+_LAST = ("modules.json", "adapter_config.json", "config.json")
+#: What a disk says that takes nothing more.
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 
 
 class Fetcher(Protocol):
@@ -42,8 +48,8 @@ def wanted_files(names: Iterable[str]) -> list[str]:
     kept = {
         name
         for name in names
-        if not name.endswith(_NOT_READ)
-        and not name.startswith(_NOT_READ_DIRECTORIES)
+        if not name.endswith(OTHER_ENGINES)
+        and name.partition("/")[0] not in OTHER_ENGINES_DIRECTORIES
         and not os.path.basename(name).startswith(".")
     }
     safe = {os.path.dirname(name) for name in kept if name.endswith(".safetensors")}
@@ -82,17 +88,30 @@ class HubFetcher:
                 repository, revision=revision, timeout=ANSWER_TIMEOUT
             )
             files = wanted_files(sibling.rfilename for sibling in info.siblings or ())
+            options: dict[str, Any] = {"cache_dir": cache, "token": token}
+            options["etag_timeout"] = ANSWER_TIMEOUT
+            for batch in _batches(files):
+                snapshot_download(
+                    repository,
+                    revision=info.sha or revision,
+                    allow_patterns=[glob.escape(name) for name in batch],
+                    force_download=force,
+                    **options,
+                )
+            # All is there; this notes which commit the branch or tag was.
             snapshot_download(
                 repository,
                 revision=revision,
-                cache_dir=cache,
-                token=token,
-                allow_patterns=files,
-                force_download=force,
-                etag_timeout=ANSWER_TIMEOUT,
+                allow_patterns=list(map(glob.escape, files)),
+                **options,
             )
         except Exception as error:  # its own, httpx's or requests', and OSError, by version
             raise _explained(repository, revision, cache, error) from error
+
+
+def _batches(files: list[str]) -> list[list[str]]:
+    last = [name for name in _LAST if name in files]
+    return [[name for name in files if name not in last], *([name] for name in last)]
 
 
 def _offline() -> str | None:
@@ -124,7 +143,13 @@ def _explained(repository: str, revision: str, cache: Path, error: Exception) ->
             "Check the name; a private model needs a login (hf auth login) or HF_TOKEN.",
             (str(cache),),
         )
-    if isinstance(error, OSError) and error.errno is not None:
+    if kind == "HFValidationError":
+        return ModelNotFoundError(
+            repository,
+            "it is no directory here, and no name that the Hub could have",
+            "Give a directory, or a name such as 'all-MiniLM-L6-v2'.",
+        )
+    if isinstance(error, OSError) and error.errno in _DISK:
         return FetchError(repository, str(error), f"Make room in, or access to, {cache}.")
     offline = (
         "Copy the model into the Hub cache, or give the directory of its files; a model that is on "

@@ -59,7 +59,7 @@ def identify_snapshot(spec: ModelSpec, artifacts: ArtifactStore) -> Identity:
         signature = files_signature(place.path, trust_remote_code=spec.trust_remote_code)
     found = fingerprint_of(spec, cache_dir=directory.parent, memo=artifacts.memo)
     file = directory / "metadata" / f"{found.digest}.json"
-    if place.path is None:
+    if place.path is None or found.source == "remembered":  # gone, or not whole any more
         facts = read_json(file) or {}
         dtype = str(facts.get("dtype") or spec.dtype or "float32")
         metadata = ModelMetadata.from_dict(facts.get("metadata", {}))

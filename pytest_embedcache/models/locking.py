@@ -7,6 +7,7 @@ when it is used, also where a file system's locks do nothing.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import socket
@@ -14,9 +15,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_embedcache.errors import LockTimeoutError, SettingsError
 from pytest_embedcache.files import make_directory, read_json, write_json
+
+if TYPE_CHECKING:
+    import filelock
 
 __all__ = ["ANNOUNCE_AFTER", "default_lock_timeout", "machine_lock"]
 
@@ -57,18 +62,22 @@ def machine_lock(
     import filelock  # on the path of a preparation only: its import costs 25 ms
 
     make_directory(path.parent)
-    lock = filelock.FileLock(path)
+    lock = _file_lock(path)
     note = path.with_suffix(".holder")
     started = time.monotonic()
     try:
         try:
             lock.acquire(timeout=min(announce_after, timeout))
         except filelock.Timeout:
+            if timeout <= announce_after:
+                raise
             _log.warning("Waiting for %s, which %s is preparing", what, _holder(note))
-            lock.acquire(timeout=max(0.0, timeout - announce_after))
+            lock.acquire(timeout=timeout - announce_after)
     except filelock.Timeout:
         waited = time.monotonic() - started
         raise LockTimeoutError(what, str(path), _holder(note), waited) from None
+    except NotImplementedError as error:  # what an older filelock makes of ENOSYS
+        raise OSError(errno.ENOSYS, "its file system has no locks", str(path)) from error
     try:
         with contextlib.suppress(OSError):  # a note for people; the lock holds without it
             write_json(
@@ -79,6 +88,17 @@ def machine_lock(
         with contextlib.suppress(OSError):
             note.unlink(missing_ok=True)
         lock.release()
+
+
+def _file_lock(path: Path) -> filelock.BaseFileLock:
+    import filelock
+
+    try:
+        # Where a file system has no locks, rather none: a lock that is the existence of a file
+        # outlives a holder that was killed.
+        return filelock.FileLock(path, fallback_to_soft=False)
+    except TypeError:  # an older filelock has none to fall back to
+        return filelock.FileLock(path)
 
 
 def _holder(note: Path) -> str:

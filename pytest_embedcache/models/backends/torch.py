@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from typing import Any
 
@@ -10,8 +11,9 @@ from pytest_embedcache.fingerprint import default_dtype, dtype_keyword
 from pytest_embedcache.models.artifacts import ArtifactStore
 from pytest_embedcache.models.hub import Fetcher, HubFetcher
 from pytest_embedcache.models.identity import Identity, files_signature, identify_snapshot
-from pytest_embedcache.models.resources import best_device
+from pytest_embedcache.models.resources import concrete_device
 from pytest_embedcache.models.snapshots import prepare_snapshot
+from pytest_embedcache.snapshot import hub_cache_around
 from pytest_embedcache.spec import ModelSpec
 
 __all__ = ["TorchBackend"]
@@ -34,7 +36,7 @@ class TorchBackend:
             revision=place.commit,
             backend=spec.backend,
             form=spec.form,
-            device=spec.device or best_device(),
+            device=concrete_device(spec.device),
             dtype=spec.dtype or default_dtype(place.path),
             trust_remote_code=spec.trust_remote_code,
             token=spec.token,
@@ -57,14 +59,19 @@ class TorchBackend:
             ("max_seq_length", str(getattr(model[0], "max_seq_length", None))),
             ("dtype", str(getattr(parameter, "dtype", None))),
             ("adapters", str(adapters or [])),
+            ("prompts", str(sorted((k, v) for k, v in model.prompts.items() if v))),
+            ("default_prompt_name", str(model.default_prompt_name)),
+            ("truncate_dim", str(model.truncate_dim)),
         )
 
     def import_libraries(self) -> bool:
         fresh = "sentence_transformers" not in sys.modules
         try:
             import sentence_transformers  # noqa: F401
-        except ImportError as error:
-            missing = error.name or "sentence_transformers"
+        except ModuleNotFoundError as error:
+            missing = (error.name or "").partition(".")[0]
+            if not missing or _is_there(missing):
+                raise  # two packages whose versions do not fit: the error names both
             raise MissingExtraError(
                 "the backend 'torch'", missing, "sentence-transformers"
             ) from error
@@ -76,6 +83,9 @@ class TorchBackend:
 
         assert spec.path is not None
         options: dict[str, Any] = {}
+        if around := hub_cache_around(spec.path):
+            # Where an adapter's base was put, and code that lies in another repository.
+            options["cache_folder"] = str(around)
         if spec.dtype != default_dtype(spec.path):
             # Only what was asked for: not every kind of first module accepts a dtype.
             options["model_kwargs"] = {dtype_keyword(): spec.dtype}
@@ -93,6 +103,13 @@ class TorchBackend:
                 spec.name, "torch", f"{type(error).__name__}: {error}", _remedy(spec, error)
             ) from error
         return model
+
+
+def _is_there(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ValueError:  # a module that a test put into sys.modules
+        return True
 
 
 def _remedy(spec: ModelSpec, error: Exception) -> str:
