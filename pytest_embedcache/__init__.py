@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from pytest_embedcache.errors import EmbedCacheError as EmbedCacheError
     from pytest_embedcache.models.registry import ModelRegistry as ModelRegistry
     from pytest_embedcache.models.registry import default_registry as default_registry
-    from pytest_embedcache.models.registry import get_model as get_model
     from pytest_embedcache.spec import ModelSpec as ModelSpec
+    from pytest_embedcache.vectors.api import get_model as get_model
+    from pytest_embedcache.vectors.cached_model import CachedModel as CachedModel
 
 __all__ = [
+    "CachedModel",
     "EmbedCacheError",
     "ModelRegistry",
     "ModelSpec",
@@ -24,11 +26,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "CachedModel": "pytest_embedcache.vectors.cached_model",
     "EmbedCacheError": "pytest_embedcache.errors",
     "ModelRegistry": "pytest_embedcache.models.registry",
     "ModelSpec": "pytest_embedcache.spec",
     "default_registry": "pytest_embedcache.models.registry",
-    "get_model": "pytest_embedcache.models.registry",
+    "get_model": "pytest_embedcache.vectors.api",
 }
 
 

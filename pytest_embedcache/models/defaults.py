@@ -1,26 +1,31 @@
-"""How the process's default registry is made: the one place that a host of the package may set.
+"""How the process's default registry and store are made: what a host of the package may set.
 
-Apart from the registry itself, so that setting it imports nothing: the pytest plugin does so in
-every run of everybody who has it installed.
+Apart from both, so that setting it imports nothing: the pytest plugin does so in every run of
+everybody who has it installed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pytest_embedcache.models.registry import ModelRegistry
 
-__all__ = ["set_factory"]
+__all__ = ["set_factories"]
 
-factory: Callable[[], ModelRegistry] | None = None
+registry_factory: Callable[[], ModelRegistry] | None = None
+#: Returns a `vectors.cache.VectorCache`, which this floor does not know.
+cache_factory: Callable[[], Any] | None = None
+
+Factories = tuple[Callable[[], Any] | None, Callable[[], Any] | None]
 
 
-def set_factory(
-    make: Callable[[], ModelRegistry] | None,
-) -> Callable[[], ModelRegistry] | None:
-    """Let `make` build the default registry when it is first used; return what was set before."""
-    global factory
-    previous, factory = factory, make
+def set_factories(
+    registry: Callable[[], ModelRegistry] | None, cache: Callable[[], Any] | None
+) -> Factories:
+    """Let these build the defaults when they are first used; returns what was set before."""
+    global registry_factory, cache_factory
+    previous = registry_factory, cache_factory
+    registry_factory, cache_factory = registry, cache
     return previous

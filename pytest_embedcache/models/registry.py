@@ -86,11 +86,15 @@ class ModelRegistry:
                 return model
         return self._get_slowly(spec)
 
-    def handle(self, spec: ModelSpec | str) -> ModelHandle:
-        """The handle of `spec`, which may not have loaded its model yet."""
+    def handle(self, spec: ModelSpec | str, *, asked_as: str | None = None) -> ModelHandle:
+        """The handle of `spec`, which may not have loaded its model yet.
+
+        `asked_as` is the name that its log lines use, if this call makes it.
+        """
         if isinstance(spec, str):
             spec = ModelSpec(spec)
-        return self._handles.get(spec) or self._handle(self.resolve(spec), asked_as=spec.name)
+        name = asked_as or spec.name
+        return self._handles.get(spec) or self._handle(self.resolve(spec), asked_as=name)
 
     def loaded(self, spec: ModelSpec) -> ModelHandle | None:
         """The handle of `spec` if its model is loaded; resolves nothing, loads nothing."""
@@ -227,7 +231,7 @@ def default_registry() -> ModelRegistry:
     if _default is None:
         with _default_lock:
             if _default is None:
-                _default = (defaults.factory or ModelRegistry)()
+                _default = (defaults.registry_factory or ModelRegistry)()
     return _default
 
 

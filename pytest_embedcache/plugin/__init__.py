@@ -7,7 +7,7 @@ variable of ours is used.
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,28 +18,36 @@ from pytest_embedcache.plugin.fixtures import (
     embedcache_model,
     embedcache_model_factory,
     embedcache_registry,
+    embedcache_store,
     embedding_model,
     embedding_model_factory,
     fake_sentence_transformer,
     model_registry,
+    vector_store,
 )
 from pytest_embedcache.plugin.marker import apply_marker
-from pytest_embedcache.plugin.options import MARKER, STUB_MISSING, add_options
+from pytest_embedcache.plugin.options import MARKER, STUB_MISSING, add_options, read_ini
 from pytest_embedcache.plugin.report import header, summary, write_json
 from pytest_embedcache.plugin.xdist import Alone, Controller, role_of
+
+if TYPE_CHECKING:
+    from pytest_embedcache.testing.stub import Stub
 
 __all__ = [
     "embedcache_fake_sentence_transformer",
     "embedcache_model",
     "embedcache_model_factory",
     "embedcache_registry",
+    "embedcache_store",
     "embedding_model",
     "embedding_model_factory",
     "fake_sentence_transformer",
     "model_registry",
+    "vector_store",
 ]
 
 _ROLE = pytest.StashKey[Alone]()
+_STUB: pytest.StashKey[Stub | None] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -48,10 +56,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    if early_config.getini(STUB_MISSING):
+    if read_ini(early_config, STUB_MISSING):
         from pytest_embedcache.testing.stub import provide_missing
 
-        provide_missing()
+        early_config.stash[_STUB] = provide_missing()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -64,6 +72,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if role := config.stash.get(_ROLE, None):
         role.run.stop()
+    if stub := config.stash.get(_STUB, None):
+        stub.remove()
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -75,10 +85,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
-    yield
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    result = yield
     for name in MODEL_FIXTURES.keys() & getattr(item, "funcargs", {}).keys():
         item.config.stash[RUN].used(item.funcargs[name])  # type: ignore[attr-defined]
+    return result
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -99,12 +110,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     role.finish()
     path = role.run.settings.json
     if path and role.reports and not session.config.option.collectonly:
-        write_json(path, role.run.settings, role.merged())
+        write_json(path, role.run.settings, role.result())
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     role = config.stash[_ROLE]
-    if role.reports and (lines := list(summary(role.merged()))):
+    if role.reports and (
+        lines := list(summary(role.result(), asked_for=bool(role.run.settings.given)))
+    ):
         terminalreporter.section("embedcache")
         for line in lines:
             terminalreporter.line(line)

@@ -5,50 +5,63 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["merge", "serialize", "totals"]
+__all__ = ["merge", "serialize", "with_savings"]
 
 Counts = dict[str, Any]
 
-_SUMMED = ("gets", "loads", "failures", "evictions", "load_seconds", "import_seconds")
+_LOADING = ("gets", "uses", "loads", "failures", "evictions", "load_seconds", "import_seconds")
+_VECTORS = ("asked", "computed", "shared", "bypassed", "untrusted", "encode_seconds")
 
 
 def serialize(
     models: Iterable[Mapping[str, Any]],
     uses: Mapping[tuple[str, str], int],
+    vectors: Iterable[Mapping[str, Mapping[str, Any]]],
     *,
     threads: int | None,
     notices: Mapping[str, int],
 ) -> Counts:
     """What one process found, in built-in types.
 
-    `models` are rows of `ModelStats`; several registries may list one model. `uses` is added to
-    the gets of (name, device). `threads` is the cap that was set, if one was.
+    `models` are rows of `ModelStats`; several registries may list one model. `uses` are tests that
+    had a model, by its name and device. `vectors` are `Tallies`, by model. `threads` is the cap
+    that was set, if one was.
     """
     rows: dict[tuple[str, str], Counts] = {}
     for model in models:
         if model["backend"] == "fake":
             continue  # costs nothing, saves nothing
-        key = (str(model["name"]), str(model["device"]))
-        row = rows.setdefault(key, {"name": key[0], "device": key[1], **dict.fromkeys(_SUMMED, 0)})
-        for name in _SUMMED:
-            row[name] += model[name]
-    for key, extra in uses.items():
-        if key in rows:
-            rows[key]["gets"] += extra
-    for row in rows.values():
-        row["saved_seconds"] = _saved(row)
-    return {"models": list(rows.values()), "threads": threads, "notices": dict(notices)}
+        row = _row(rows, str(model["name"]), str(model["device"]))
+        for name in _LOADING:
+            row[name] += model.get(name, 0)
+    for (name, device), count in uses.items():
+        _row(rows, name, device)["uses"] += count
+    tallied: dict[str, Counts] = {}
+    for tallies in vectors:
+        for name, tally in tallies.items():
+            _add_vectors(tallied.setdefault(name, _no_vectors(name)), tally)
+    return {
+        "models": list(rows.values()),
+        "vectors": list(tallied.values()),
+        "threads": threads,
+        "notices": dict(notices),
+    }
 
 
-def _saved(row: Mapping[str, Any]) -> float:
-    """Seconds that loading at every get would have cost on top, at this process's own mean.
+def _row(rows: dict[tuple[str, str], Counts], name: str, device: str) -> Counts:
+    fresh = {"name": name, "device": device, **dict.fromkeys(_LOADING, 0)}
+    return rows.setdefault((name, device), fresh)
 
-    The import of torch is not in it: a process pays that once however often it loads.
-    """
-    if not row["loads"]:
-        return 0.0
-    spared: int = max(0, row["gets"] - row["loads"])
-    return spared * float(row["load_seconds"]) / int(row["loads"])
+
+def _no_vectors(name: str) -> Counts:
+    return {"name": name, "found": {}, **dict.fromkeys(_VECTORS, 0)}
+
+
+def _add_vectors(total: Counts, tally: Mapping[str, Any]) -> None:
+    for name in _VECTORS:
+        total[name] += tally[name]
+    for tier, count in tally["found"].items():
+        total["found"][tier] = total["found"].get(tier, 0) + count
 
 
 def merge(by_process: Mapping[str, Counts | None]) -> Counts:
@@ -57,6 +70,7 @@ def merge(by_process: Mapping[str, Counts | None]) -> Counts:
     A process that crashed adds nothing: its counts died with it.
     """
     models: dict[tuple[str, str], Counts] = {}
+    vectors: dict[str, Counts] = {}
     notices: dict[str, int] = {}
     threads: set[int] = set()
     for process, counts in sorted(by_process.items()):
@@ -67,15 +81,16 @@ def merge(by_process: Mapping[str, Counts | None]) -> Counts:
         for message, count in counts["notices"].items():
             notices[message] = notices.get(message, 0) + count
         for row in counts["models"]:
-            key = (row["name"], row["device"])
-            total = models.setdefault(key, {"name": key[0], "device": key[1], "per_process": {}})
-            for name in (*_SUMMED, "saved_seconds"):
-                total[name] = total.get(name, 0) + row[name]
-            total["per_process"][process] = {
-                name: row[name] for name in (*_SUMMED, "saved_seconds")
-            }
+            total = _row(models, row["name"], row["device"])
+            for name in _LOADING:
+                total[name] += row[name]
+            per_process = total.setdefault("per_process", {})
+            per_process[process] = {name: row[name] for name in _LOADING}
+        for row in counts["vectors"]:
+            _add_vectors(vectors.setdefault(row["name"], _no_vectors(row["name"])), row)
     return {
         "models": [models[key] for key in sorted(models)],
+        "vectors": [vectors[name] for name in sorted(vectors)],
         "threads": min(threads) if threads else None,
         "notices": notices,
         "processes": len(by_process),
@@ -83,7 +98,38 @@ def merge(by_process: Mapping[str, Counts | None]) -> Counts:
     }
 
 
-def totals(merged: Counts) -> Counts:
-    """The sums over all models."""
-    names = (*_SUMMED, "saved_seconds")
-    return {name: sum(model[name] for model in merged["models"]) for name in names}
+def with_savings(merged: Counts, costs: Mapping[str, tuple[float, float]]) -> Counts:
+    """Add `totals` to a merged result, with what was spent and saved, in seconds.
+
+    Saved are, at what such a thing cost in this run or else in the past (`costs`: seconds of a
+    load and of a text, by model): the loads of processes that used a model and needed none, the
+    further loads that `ModelRegistry.get` made unnecessary, and the texts that were found.
+    """
+    totals: Counts = dict.fromkeys((*_LOADING, *_VECTORS, "found"), 0)
+    saved = 0.0
+    for model in merged["models"]:
+        for name in _LOADING:
+            totals[name] += model[name]
+        per_load = _ratio(model["load_seconds"], model["loads"])
+        saved += max(0, model["gets"] - model["loads"]) * per_load
+        once = per_load + _ratio(model["import_seconds"], model["loads"])
+        once = once or costs.get(model["name"], (0.0, 0.0))[0]
+        saved += once * sum(
+            1 for counts in model["per_process"].values() if counts["uses"] and not counts["loads"]
+        )
+    for vectors in merged["vectors"]:
+        for name in _VECTORS:
+            totals[name] += vectors[name]
+        found = sum(vectors["found"].values())
+        totals["found"] += found
+        per_text = _ratio(vectors["encode_seconds"], vectors["computed"])
+        saved += found * (per_text or costs.get(vectors["name"], (0.0, 0.0))[1])
+    totals["spent_seconds"] = (
+        totals["load_seconds"] + totals["import_seconds"] + totals["encode_seconds"]
+    )
+    totals["saved_seconds"] = saved
+    return {**merged, "totals": totals}
+
+
+def _ratio(part: float, whole: int) -> float:
+    return part / whole if whole else 0.0

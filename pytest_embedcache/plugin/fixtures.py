@@ -13,10 +13,12 @@ import pytest
 
 from pytest_embedcache.errors import EmbedCacheError
 from pytest_embedcache.plugin.run import Run
+from pytest_embedcache.plugin.settings import Mode
 
 if TYPE_CHECKING:
     from pytest_embedcache.models.registry import ModelRegistry
     from pytest_embedcache.testing.fakes import FakeSentenceTransformers
+    from pytest_embedcache.vectors.store import VectorStore
 
 __all__ = ["MODEL_FIXTURES", "RUN"]
 
@@ -56,6 +58,13 @@ def _registry(request: pytest.FixtureRequest) -> Iterator[ModelRegistry]:
     run.retire(registry)
 
 
+def _store(request: pytest.FixtureRequest) -> VectorStore:
+    """The run's vector store: what all workers and runs of this machine share."""
+    store = request.config.stash[RUN].cache(Mode.AUTO).store
+    assert store is not None
+    return store
+
+
 def _fake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeSentenceTransformers]:
     """`sentence_transformers.SentenceTransformer` is a fake for this test.
 
@@ -77,10 +86,12 @@ embedcache_model_factory = pytest.fixture(scope="session", name="embedcache_mode
 )
 model_registry = pytest.fixture(name="model_registry")(_registry)
 embedcache_registry = pytest.fixture(name="embedcache_registry")(_registry)
+vector_store = pytest.fixture(scope="session", name="vector_store")(_store)
+embedcache_store = pytest.fixture(scope="session", name="embedcache_store")(_store)
 fake_sentence_transformer = pytest.fixture(name="fake_sentence_transformer")(_fake)
-embedcache_fake_sentence_transformer = pytest.fixture(name="embedcache_fake_sentence_transformer")(
-    _fake
-)
+embedcache_vector_store = pytest.fixture(scope="session", name="vector_store")(_store)
+embedcache_store = pytest.fixture(scope="session", name="embedcache_store")(_store)
+fake_sentence_transformer = pytest.fixture(name="embedcache_fake_sentence_transformer")(_fake)
 
 #: Those that the marker reaches.
 MODEL_FIXTURES = {"embedding_model": _model, "embedcache_model": _model}

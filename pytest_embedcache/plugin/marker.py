@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from pytest_embedcache.errors import ModelSpecError
+from pytest_embedcache.plugin.settings import Mode
 from pytest_embedcache.spec import ModelSpec
 
 __all__ = ["KEYS", "apply_marker", "marked"]
 
-KEYS = ("model", "device")
+KEYS = ("model", "device", "mode")
 
 
 class MarkerError(pytest.UsageError, pytest.Collector.CollectError):  # type: ignore[misc]
@@ -24,6 +24,8 @@ class MarkerError(pytest.UsageError, pytest.Collector.CollectError):  # type: ig
 
 def marked(definition: Any) -> dict[str, Any]:
     """The keys of all markers on a test, its class and its module; the closest wins.
+
+    The device `auto` is None, as on the command line.
 
     Raises `MarkerError` for an unknown key or a value that cannot be used.
     """
@@ -37,9 +39,12 @@ def marked(definition: Any) -> dict[str, Any]:
             )
         merged = {**mark.kwargs, **merged}
     if merged:
+        if merged.get("device") == "auto":
+            merged["device"] = None
         try:
             ModelSpec(merged.get("model", "x"), device=merged.get("device"))
-        except ModelSpecError as error:
+            Mode(merged.get("mode", Mode.AUTO))
+        except ValueError as error:  # ModelSpecError is one
             raise MarkerError(f"{definition.nodeid}: @pytest.mark.embedcache: {error}") from error
     return merged
 
@@ -48,6 +53,8 @@ def apply_marker(metafunc: pytest.Metafunc, ours: dict[str, Any]) -> None:
     """Parametrize those of our fixtures (name -> function) that a marked test uses."""
     if not (options := marked(metafunc.definition)):
         return
+    # Hashable: only such values does pytest compare when it puts the tests of one model together.
+    param = tuple(sorted(options.items()))
     parametrized = {
         name.strip()
         for mark in metafunc.definition.iter_markers("parametrize")
@@ -59,7 +66,7 @@ def apply_marker(metafunc: pytest.Metafunc, ours: dict[str, Any]) -> None:
             # A conftest may have its own fixture of that name, which knows no parameter of ours.
             if definitions and definitions[-1].func is function:
                 metafunc.parametrize(
-                    name, [options], indirect=True, scope="session", ids=[pytest.HIDDEN_PARAM]
+                    name, [param], indirect=True, scope="session", ids=[pytest.HIDDEN_PARAM]
                 )
 
 

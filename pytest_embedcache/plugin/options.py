@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 
 from pytest_embedcache.errors import SettingsError
 from pytest_embedcache.plugin.settings import SETTINGS, Settings, resolve
 
-__all__ = ["MARKER", "STUB_MISSING", "add_options", "read_settings"]
+__all__ = ["MARKER", "STUB_MISSING", "add_options", "read_ini", "read_settings"]
 
 MARKER = (
-    "embedcache(model=, device=): the model and device that embedding_model has in this test; "
-    "keys that are left out keep the run's setting"
+    "embedcache(model=, device=, mode=): what embedding_model is in this test; keys that are left "
+    "out keep the run's setting"
 )
 STUB_MISSING = "embedcache_stub_missing"
 
@@ -34,13 +35,21 @@ def add_options(parser: pytest.Parser) -> None:
     )
 
 
+def read_ini(config: pytest.Config, name: str) -> Any:
+    """`getini`, for which a value of the wrong type is the user's mistake, in all versions."""
+    try:
+        return config.getini(name)
+    except (TypeError, ValueError) as error:
+        raise pytest.UsageError(f"ini {name}: {error}") from error
+
+
 def read_settings(config: pytest.Config) -> Settings:
     """Read every option, so that a bad one ends the run before it has begun."""
     try:
         return resolve(
             {row.key: config.getoption(row.key) for row in SETTINGS},
             os.environ,
-            {row.key: config.getini(row.key) for row in SETTINGS},
+            {row.key: read_ini(config, row.key) for row in SETTINGS},
             ini_directory=config.inipath.parent if config.inipath else config.rootpath,
         )
     except SettingsError as error:

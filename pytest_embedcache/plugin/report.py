@@ -6,42 +6,52 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pytest_embedcache.plugin.counts import Counts, totals
+from pytest_embedcache.plugin.counts import Counts
 from pytest_embedcache.plugin.settings import Settings
 
 __all__ = ["header", "summary", "write_json"]
 
 #: So that the summary stays under ten lines.
-_MODELS = 4
+_MODELS = 3
 _NOTICES = 2
+#: May hold a password.
+_SECRET = frozenset(("redis_url",))
 
 
 def header(settings: Settings) -> str | None:
     """One line with what was set, and where; None where nothing was."""
     if not settings.given:
         return None
-    shown = (
-        f"{name}={getattr(settings, name)} ({source})" for name, source in settings.given.items()
-    )
+    shown = []
+    for name, source in settings.given.items():
+        value = "…" if name in _SECRET else getattr(settings, name)
+        shown.append(f"{name}={value} ({source})")
     return f"embedcache: {', '.join(shown)}"
 
 
-def summary(merged: Counts) -> Iterator[str]:
-    """The lines of the summary, under ten; none where nothing happened."""
-    models = merged["models"]
+def summary(merged: Counts, *, asked_for: bool = False) -> Iterator[str]:
+    """The lines of the summary, under ten; none where nothing of ours was used.
+
+    `merged` has its totals. With `asked_for`, because something was set, there are notices also
+    where no model was used.
+    """
+    models, totals = merged["models"], merged["totals"]
+    if not (models or totals["asked"] or asked_for):
+        return
     for model in models[:_MODELS]:
         yield _model(model)
     if len(models) > _MODELS:
         yield f"and {len(models) - _MODELS} more models (--embedcache-json lists all)"
-    if models:
-        yield _time(totals(merged))
-        if merged["threads"] is not None:
-            yield f"torch was held to {_times(merged['threads'], 'thread')} in each process"
+    if totals["asked"]:
+        yield _vectors(merged["vectors"], totals)
+    if models or totals["asked"]:
+        yield _time(totals)
+    if models and merged["threads"] is not None:
+        yield f"torch was held to {_times(merged['threads'], 'thread')} in each process"
     notices = list(merged["notices"])
     if merged["silent"]:
-        notices.insert(
-            0, f"no counts from {', '.join(merged['silent'])} (crashed); totals are without"
-        )
+        silent = ", ".join(merged["silent"])
+        notices.insert(0, f"no counts from {silent} (crashed); totals are without")
     yield from notices[:_NOTICES]
     if len(notices) > _NOTICES:
         yield f"and {_times(len(notices) - _NOTICES, 'more notice')} (in the log)"
@@ -49,27 +59,45 @@ def summary(merged: Counts) -> Iterator[str]:
 
 def _model(model: dict[str, Any]) -> str:
     per_process = model["per_process"]
-    line = f"{model['name']} on {model['device']}: {_times(model['loads'], 'load')}"
-    line += f" for {_times(model['gets'], 'use')}"
+    loads = "no load" if not model["loads"] else _times(model["loads"], "load")
+    line = f"{model['name']} on {model['device']}: {loads}"
+    line += f" for {_times(model['uses'] + model['gets'], 'use')}"
     if model["failures"]:
         line += f", {model['failures']} failed"
-    if len(per_process) > 1:
-        loads = {process: counts["loads"] for process, counts in per_process.items()}
-        if len(set(loads.values())) > 1:
-            line += f" ({', '.join(f'{name} {count}' for name, count in loads.items())})"
+    if model["loads"] and len(per_process) > 1:
+        counts = {process: row["loads"] for process, row in per_process.items()}
+        if len(set(counts.values())) > 1:
+            line += f" ({', '.join(f'{name} {count}' for name, count in counts.items())})"
         else:
-            line += f" (in each of {len(loads)} workers {next(iter(loads.values()))})"
+            line += f" (in each of {len(counts)} workers {next(iter(counts.values()))})"
     return line
 
 
-def _time(sums: Counts) -> str:
-    spent = sums["import_seconds"] + sums["load_seconds"]
-    imports, loads = sums["import_seconds"], sums["load_seconds"]
-    line = f"spent {spent:.2f} s (imports {imports:.2f}, loads {loads:.2f})"
-    spared = max(0, sums["gets"] - sums["loads"])
-    # An upper bound: a second load in one process finds the files in memory.
-    saved = sums["saved_seconds"]
-    return f"{line}, saved up to {saved:.2f} s ({_times(spared, 'load')} not needed)"
+def _vectors(vectors: list[Counts], totals: Counts) -> str:
+    tiers: dict[str, int] = {}
+    for row in vectors:
+        for tier, count in row["found"].items():
+            tiers[tier] = tiers.get(tier, 0) + count
+    found = ", ".join(f"{tier} {count}" for tier, count in tiers.items())
+    line = f"vectors: {_times(totals['asked'], 'text')} asked, {totals['found']} found"
+    line += f" ({found})" if found else ""
+    line += f", {totals['computed']} computed"
+    if totals["bypassed"]:
+        line += f", {totals['bypassed']} without the store"
+    if totals["untrusted"]:
+        line += f", {totals['untrusted']} by a model that may have been changed"
+    return line
+
+
+def _time(totals: Counts) -> str:
+    parts = {
+        "imports": totals["import_seconds"],
+        "loads": totals["load_seconds"],
+        "encoding": totals["encode_seconds"],
+    }
+    shown = ", ".join(f"{name} {seconds:.2f}" for name, seconds in parts.items() if seconds)
+    line = f"spent {totals['spent_seconds']:.2f} s" + (f" ({shown})" if shown else "")
+    return f"{line}, saved about {totals['saved_seconds']:.2f} s"
 
 
 def _times(count: int, what: str) -> str:
@@ -77,7 +105,7 @@ def _times(count: int, what: str) -> str:
 
 
 def write_json(path: str, settings: Settings, merged: Counts) -> None:
-    """Write the merged counts; the file appears whole."""
+    """Write the merged counts, with their totals."""
     import json
 
     content = {
@@ -85,9 +113,9 @@ def write_json(path: str, settings: Settings, merged: Counts) -> None:
         "settings": {
             "model": settings.model,
             "device": settings.device,
+            "mode": settings.mode,
             "threads": settings.threads,
         },
-        "totals": totals(merged),
         **merged,
     }
     target = Path(path)

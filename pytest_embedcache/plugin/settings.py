@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -10,9 +11,12 @@ from typing import Any, Self
 
 from pytest_embedcache.errors import SettingsError
 
-__all__ = ["SETTINGS", "Setting", "Settings", "resolve"]
+__all__ = ["SETTINGS", "Mode", "Setting", "Settings", "resolve"]
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
+
+PATH = "PATH"
+MODEL = "NAME"
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Setting:
 
     @property
     def flag(self) -> str:
-        return f"--embedcache-{self.name}"
+        return f"--embedcache-{self.name.replace('_', '-')}"
 
     @property
     def key(self) -> str:
@@ -50,6 +54,26 @@ def _device(value: str) -> str | None:
     return None if value == "auto" else ModelSpec("x", device=_text(value)).device
 
 
+class Mode(enum.StrEnum):
+    """Where the vectors of a run come from."""
+
+    AUTO = "auto"
+    LIVE = "live"
+
+
+def _mode(value: str) -> str:
+    try:
+        return Mode(value).value
+    except ValueError:
+        raise ValueError(f"use {' or '.join(Mode)}") from None
+
+
+def _count(value: str) -> int:
+    if value.isdecimal() and int(value):
+        return int(value)
+    raise ValueError("use a whole number above 0")
+
+
 def _threads(value: str) -> str | int:
     if value in ("auto", "off"):
         return value
@@ -59,9 +83,18 @@ def _threads(value: str) -> str | int:
 
 
 SETTINGS = (
-    Setting("model", "NAME", "the model of the fixture embedding_model", _text, DEFAULT_MODEL),
+    Setting("model", MODEL, "the model of the fixture embedding_model", _text, DEFAULT_MODEL),
     Setting("device", "DEVICE", "its device: cpu, cuda, mps, … or auto", _device, "cpu"),
-    Setting("dir", "PATH", "directory of prepared models, shared by all runs", _text),
+    Setting(
+        "mode",
+        "|".join(Mode),
+        "auto reads vectors from the store and writes new ones, live computes every one",
+        _mode,
+        Mode.AUTO.value,
+    ),
+    Setting(
+        "dir", PATH, "directory of prepared models and stored vectors, shared by all runs", _text
+    ),
     Setting(
         "threads",
         "auto|N|off",
@@ -69,7 +102,10 @@ SETTINGS = (
         _threads,
         "auto",
     ),
-    Setting("json", "PATH", "write the counts of all workers to this file, as JSON", _text),
+    Setting("redis_url", "URL", "a Redis that several machines share, for vectors", _text),
+    Setting("cache_max_size", "BYTES", "bound of the vectors on this machine", _count, 4 * 2**30),
+    Setting("cache_ttl", "SECONDS", "after which a stored vector is computed anew", _count),
+    Setting("json", PATH, "write the counts of all workers to this file, as JSON", _text),
 )
 
 
@@ -82,8 +118,12 @@ class Settings:
 
     model: str = DEFAULT_MODEL
     device: str | None = "cpu"
+    mode: str = Mode.AUTO.value
     dir: str | None = None
     threads: str | int = "auto"
+    redis_url: str | None = None
+    cache_max_size: int = 4 * 2**30
+    cache_ttl: int | None = None
     json: str | None = None
     given: Mapping[str, str] = field(default_factory=dict)
 
@@ -106,8 +146,8 @@ def resolve(
 ) -> Settings:
     """Return the settings; the keys of `command_line` and `ini` are the rows' `key`.
 
-    A relative path means the current directory, but in an ini file that file's own. An empty
-    environment variable counts as unset.
+    A relative path, and so a model in a directory, starts from the current directory, but in an
+    ini file from that file's own. An empty environment variable counts as unset.
 
     Raises:
         SettingsError: A value cannot be used; the error names it, its source and the good ones.
@@ -128,9 +168,11 @@ def resolve(
             value = row.parse(text)
         except ValueError as error:
             raise SettingsError(row.name, text, source, str(error)) from error
-        if row.metavar == "PATH":
+        if row.metavar in (PATH, MODEL):
             base = ini_directory if source.startswith("ini") else Path.cwd()
-            value = os.path.abspath(base / os.path.expanduser(value))
+            path = os.path.abspath(base / os.path.expanduser(value))
+            # A model's directory is made absolute as well: a test may change the current one.
+            value = path if row.metavar == PATH or os.path.isdir(path) else value
         values[row.name] = value
         given[row.name] = source
     return Settings(**values, given=given)

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from pytest_embedcache.plugin.counts import Counts, merge
+from pytest_embedcache.plugin.costs import past_costs, remember_costs
+from pytest_embedcache.plugin.counts import Counts, merge, with_savings
 from pytest_embedcache.plugin.options import read_settings
+from pytest_embedcache.plugin.pins import forget
 from pytest_embedcache.plugin.run import Run
 from pytest_embedcache.plugin.settings import Settings
 
@@ -23,13 +25,23 @@ class Alone:
 
     def __init__(self, config: pytest.Config) -> None:
         self.run = Run(read_settings(config))
+        self._result: Counts | None = None
+
+    def result(self) -> Counts:
+        """The counts of the whole run with their totals, once it has ended."""
+        if self._result is None:
+            merged = self.merged()
+            used = merged["models"] or merged["vectors"]
+            self._result = with_savings(merged, past_costs(self.run) if used else {})
+        return self._result
 
     def merged(self) -> Counts:
-        """The counts of the whole run."""
+        """The counts of all processes."""
         return merge({"main": self.run.counts()})
 
     def finish(self) -> None:
         """Called when this process's session ends."""
+        remember_costs(self.run, self.result())
 
 
 class Controller(Alone):
@@ -38,9 +50,11 @@ class Controller(Alone):
     def __init__(self, config: pytest.Config) -> None:
         super().__init__(config)
         self._workers: dict[str, Counts | None] = {}
+        self._names: set[str] = set()
 
     def configure_worker(self, node: Any) -> None:
         node.workerinput[KEY] = self.run.settings.as_dict()
+        self._names.add(node.workerinput["testrunuid"])
 
     def worker_is_down(self, node: Any) -> None:
         # A worker that crashed has no workeroutput at all.
@@ -49,8 +63,14 @@ class Controller(Alone):
 
     def merged(self) -> Counts:
         own = self.run.counts()
-        processes: dict[str, Counts | None] = {"main": own} if own["models"] else {}
-        return merge(processes | self._workers)
+        took_part = own["models"] or own["vectors"] or own["notices"]
+        return merge(({"main": own} if took_part else {}) | self._workers)
+
+    def finish(self) -> None:
+        super().finish()
+        if self.result()["models"] or self.result()["vectors"]:
+            for name in self._names:
+                forget(self.run, name)
 
 
 class Worker(Alone):
@@ -61,8 +81,11 @@ class Worker(Alone):
     def __init__(self, config: pytest.Config) -> None:
         worker: Any = config  # xdist adds workerinput and workeroutput
         self._config = worker
-        settings = Settings.from_dict(worker.workerinput[KEY])
-        self.run = Run(settings, workers=worker.workerinput["workercount"])
+        self.run = Run(
+            Settings.from_dict(worker.workerinput[KEY]),
+            workers=worker.workerinput["workercount"],
+            name=worker.workerinput["testrunuid"],
+        )
 
     def finish(self) -> None:
         self._config.workeroutput[KEY] = self.run.counts()

@@ -295,6 +295,10 @@ def fake_sentence_transformers(cache_dir: Path) -> Iterator[FakeSentenceTransfor
     from pytest_embedcache.models.backends import BACKENDS
     from pytest_embedcache.models.collector import collector_paused
     from pytest_embedcache.models.registry import ModelRegistry, swap_default_registry
+    from pytest_embedcache.vectors.api import swap_default_cache
+    from pytest_embedcache.vectors.cache import VectorCache
+    from pytest_embedcache.vectors.memory import MemoryStore
+    from pytest_embedcache.vectors.tiered import TieredStore
 
     with collector_paused():
         import sentence_transformers
@@ -311,9 +315,11 @@ def fake_sentence_transformers(cache_dir: Path) -> Iterator[FakeSentenceTransfor
     with replace_everywhere(sentence_transformers.SentenceTransformer, fake):
         BACKENDS.update(table)
         before = swap_default_registry(ModelRegistry(cache_dir=cache_dir))
+        store_before = swap_default_cache(VectorCache(TieredStore([MemoryStore()])))
         try:
             yield fakes
         finally:
+            swap_default_cache(store_before)
             swap_default_registry(before)
             BACKENDS.clear()
             BACKENDS.update(saved)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import threading
@@ -11,13 +12,23 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from pytest_embedcache.errors import SettingsError
+from pytest_embedcache.files import cache_directory
+from pytest_embedcache.models import defaults
 from pytest_embedcache.models import registry as registries
 from pytest_embedcache.models.registry import ModelRegistry, default_registry
 from pytest_embedcache.spec import ModelSpec
+from pytest_embedcache.vectors import history
 from pytest_embedcache.vectors.cache import VectorCache
 from pytest_embedcache.vectors.cached_model import CachedModel
 
-__all__ = ["StoreSettings", "default_cache", "get_model", "open_cache", "swap_default_cache"]
+__all__ = [
+    "StoreSettings",
+    "cached_model",
+    "default_cache",
+    "get_model",
+    "open_cache",
+    "swap_default_cache",
+]
 
 _GIB = 2**30
 
@@ -99,12 +110,9 @@ def open_cache(settings: StoreSettings) -> VectorCache:
 
 _default: VectorCache | None = None
 _default_lock = threading.Lock()
+_Models = dict[tuple[VectorCache, ModelSpec], CachedModel]
 #: Of each registry: its count of evictions when the models were made, and the models.
-_models: weakref.WeakKeyDictionary[ModelRegistry, tuple[int, dict[ModelSpec, CachedModel]]]
-_models = weakref.WeakKeyDictionary()
-
-#: Makes the default cache; the pytest plugin sets its own.
-factory: Callable[[], VectorCache] | None = None
+_models: weakref.WeakKeyDictionary[ModelRegistry, tuple[int, _Models]] = weakref.WeakKeyDictionary()
 
 
 def default_cache() -> VectorCache:
@@ -113,9 +121,20 @@ def default_cache() -> VectorCache:
     if _default is None:
         with _default_lock:
             if _default is None:
-                make = factory or (lambda: open_cache(StoreSettings.from_environment()))
-                _default = make()
+                _default = (defaults.cache_factory or _open_default)()
     return _default
+
+
+def _open_default() -> VectorCache:
+    settings = StoreSettings.from_environment()
+    cache = open_cache(settings)
+
+    def at_end() -> None:
+        history.append(cache_directory(settings.directory), cache.tallies.rows())
+        cache.close()
+
+    atexit.register(at_end)
+    return cache
 
 
 def swap_default_cache(cache: VectorCache | None) -> VectorCache | None:
@@ -153,26 +172,32 @@ def get_model(
         spec = _spec(name, *options)
     else:  # a token is not kept, and a relative path means another directory elsewhere
         spec = _spec.__wrapped__(name, *options, token)
-    registry = registries._default or default_registry()
+    return cached_model(
+        registries._default or default_registry(), _default or default_cache(), spec
+    )
+
+
+def cached_model(registry: ModelRegistry, cache: VectorCache, spec: ModelSpec) -> CachedModel:
+    """The one `CachedModel` of a registry, a cache and a model. Raises as `get_model` does."""
     evictions, models = _models.get(registry, _NONE)
-    if evictions == registry.evictions and (model := models.get(spec)) is not None:
+    if evictions == registry.evictions and (model := models.get((cache, spec))) is not None:
         return model
-    return _make(registry, spec)
+    return _make(registry, cache, spec)
 
 
-_NONE: tuple[int, dict[ModelSpec, CachedModel]] = (-1, {})
+_NONE: tuple[int, _Models] = (-1, {})
 
 
-def _make(registry: ModelRegistry, spec: ModelSpec) -> CachedModel:
-    made = CachedModel(registry, spec, default_cache())
+def _make(registry: ModelRegistry, cache: VectorCache, spec: ModelSpec) -> CachedModel:
+    lasting = registries.means_the_same_later(spec)
+    made = CachedModel(registry, spec, cache)
     with _default_lock:
         evictions, models = _models.get(registry, _NONE)
         if evictions != registry.evictions:
             evictions, models = _models[registry] = (registry.evictions, {})
-        if registries.means_the_same_later(spec):
-            made = models.setdefault(spec, made)
         # Two spellings of one model are one object.
-        return models.setdefault(made.spec, made)
+        made = models.setdefault((cache, made.spec), made)
+        return models.setdefault((cache, spec), made) if lasting else made
 
 
 @functools.lru_cache(maxsize=256)

@@ -205,6 +205,11 @@ class CachedModel:
         return pairwise(self.similarity_fn_name, embeddings1, embeddings2)
 
     @property
+    def name(self) -> str:
+        """The model's one name: the repository's, or the real path of its directory."""
+        return self._encoder.identity.name
+
+    @property
     def spec(self) -> ModelSpec:
         """Which model this is; resolved, unless its files are gone or its device was left open."""
         return self._encoder.spec

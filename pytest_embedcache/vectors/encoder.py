@@ -63,6 +63,7 @@ class TextEncoder:
         self._flights = cache.flights
         self._label = cache.label
         self.identity: Identity = registry.identify(spec)
+        self._asked_as = spec.name
         self._learnt: ModelHandle | None = None
         self._makers: dict[tuple[Any, ...], KeyMaker] = {}
         if self.identity.signature is not None and spec.device is not None:
@@ -76,7 +77,7 @@ class TextEncoder:
 
     def load(self) -> ModelHandle:
         """The handle with its model loaded."""
-        handle = self.registry.handle(self.spec)
+        handle = self.registry.handle(self.spec, asked_as=self._asked_as)
         handle.get()
         return handle
 

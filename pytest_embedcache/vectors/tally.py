@@ -62,6 +62,10 @@ class Tallies:
         with self._lock:
             return {model: tally.as_dict() for model, tally in self._by_model.items()}
 
+    def rows(self) -> list[dict[str, Any]]:
+        """One row of the history for each model that was asked for anything."""
+        return [{"model": model, **counts} for model, counts in self.as_dict().items()]
+
     def reset(self) -> None:
         """Forget all counts."""
         with self._lock:
