@@ -84,14 +84,14 @@ embedding_model_factory = pytest.fixture(scope="session", name="embedding_model_
 embedcache_model_factory = pytest.fixture(scope="session", name="embedcache_model_factory")(
     _model_factory
 )
-model_registry = pytest.fixture(name="model_registry")(_registry)
-embedcache_registry = pytest.fixture(name="embedcache_registry")(_registry)
 vector_store = pytest.fixture(scope="session", name="vector_store")(_store)
 embedcache_store = pytest.fixture(scope="session", name="embedcache_store")(_store)
+model_registry = pytest.fixture(name="model_registry")(_registry)
+embedcache_registry = pytest.fixture(name="embedcache_registry")(_registry)
 fake_sentence_transformer = pytest.fixture(name="fake_sentence_transformer")(_fake)
-embedcache_vector_store = pytest.fixture(scope="session", name="vector_store")(_store)
-embedcache_store = pytest.fixture(scope="session", name="embedcache_store")(_store)
-fake_sentence_transformer = pytest.fixture(name="embedcache_fake_sentence_transformer")(_fake)
+embedcache_fake_sentence_transformer = pytest.fixture(name="embedcache_fake_sentence_transformer")(
+    _fake
+)
 
 #: Those that the marker reaches.
 MODEL_FIXTURES = {"embedding_model": _model, "embedcache_model": _model}
