@@ -12,6 +12,7 @@ from pytest_embedcache.vectors.cache import VectorCache
 from pytest_embedcache.vectors.calls import PRECISIONS, Call, read_inputs
 from pytest_embedcache.vectors.convert import converted, empty, quantized
 from pytest_embedcache.vectors.encoder import TextEncoder
+from pytest_embedcache.vectors.keys import KeyFields
 from pytest_embedcache.vectors.similarity import pairwise, similarity
 
 __all__ = ["CachedModel"]
@@ -236,20 +237,26 @@ class CachedModel:
         handle.handed_out = True
         return handle.model
 
+    def key_fields(self, role: str | None = None, **kwargs: Any) -> KeyFields:
+        """What goes into the key of a text, but for the text; `explain_key` shows it to people.
+
+        `role` is `query`, `document` or None; the keyword arguments are those of `encode`.
+
+        Raises:
+            ValueError: Such a call cannot be stored.
+        """
+        options = self._in_role(role, kwargs) if role is not None else kwargs
+        maker = self._encoder.maker(_call(options))
+        if maker is None:
+            raise ValueError(f"vectors of a call with {sorted(options)} are never stored")
+        return maker.fields
+
     def keys(self, texts: list[str], **kwargs: Any) -> list[bytes]:
         """The keys (32 bytes each) under which `encode(texts, **kwargs)` looks into the store.
 
         Empty where such a call cannot be stored.
         """
-        maker = self._encoder.maker(
-            Call(
-                kwargs.get("prompt_name"),
-                kwargs.get("prompt"),
-                kwargs.get("task"),
-                bool(kwargs.get("normalize_embeddings")),
-                kwargs.get("truncate_dim"),
-            )
-        )
+        maker = self._encoder.maker(_call(kwargs))
         return [] if maker is None else maker.keys(texts)
 
     def invalidate(self, texts: Any, **kwargs: Any) -> int:
@@ -328,6 +335,16 @@ class CachedModel:
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         # A copy of a model is a model of its own: what is done to it concerns nobody else.
         return self.unwrap(copy=True)
+
+
+def _call(options: Mapping[str, Any]) -> Call:
+    return Call(
+        options.get("prompt_name"),
+        options.get("prompt"),
+        options.get("task"),
+        bool(options.get("normalize_embeddings")),
+        options.get("truncate_dim"),
+    )
 
 
 def _set(options: Mapping[str, Any]) -> dict[str, Any]:
