@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 import threading
@@ -26,7 +25,6 @@ __all__ = [
     "ModelStats",
     "RegistryStats",
     "default_registry",
-    "get_model",
     "means_the_same_later",
     "swap_default_registry",
 ]
@@ -241,53 +239,6 @@ def swap_default_registry(registry: ModelRegistry | None) -> ModelRegistry | Non
     with _default_lock:
         previous, _default = _default, registry
     return previous
-
-
-def get_model(
-    name: str | os.PathLike[str],
-    *,
-    device: str | None = "cpu",
-    revision: str | None = None,
-    backend: str = "torch",
-    dtype: str | None = None,
-    trust_remote_code: bool = False,
-    cache_folder: str | None = None,
-    token: str | bool | None = None,
-) -> Any:
-    """Return the model `name`, loaded once per process; the arguments are those of `ModelSpec`.
-
-    A name means one model for the life of the process (`default_registry().evict(name)` asks
-    anew). Errors are those of `ModelRegistry.get`.
-    """
-    options = (device, revision, backend, dtype, trust_remote_code, cache_folder)
-    if token is None and isinstance(name, str) and cache_folder is None:
-        spec = _spec(name, *options)
-    else:  # a token is not kept, and a relative path means another directory elsewhere
-        spec = _spec.__wrapped__(name, *options, token)
-    return (_default or default_registry()).get(spec)
-
-
-@functools.lru_cache(maxsize=256)
-def _spec(
-    name: str,
-    device: str | None,
-    revision: str | None,
-    backend: str,
-    dtype: str | None,
-    trust_remote_code: bool,
-    cache_folder: str | None,
-    token: str | bool | None = None,
-) -> ModelSpec:
-    return ModelSpec(
-        name,
-        revision=revision,
-        backend=backend,
-        device=device,
-        dtype=dtype,
-        trust_remote_code=trust_remote_code,
-        cache_folder=cache_folder,
-        token=token,
-    )
 
 
 def _after_fork_in_child() -> None:
