@@ -114,11 +114,13 @@ def test_the_environment_is_what_its_name_says() -> None:
 
 
 def lower_bounds() -> dict[str, Version]:
-    """Name -> the least version that pyproject.toml admits, for every dependency of every extra."""
+    """Name -> the least version that pyproject.toml admits, for what `[all]` installs."""
     project = PYPROJECT["project"]
+    extras = project["optional-dependencies"]
+    (everything,) = (Requirement(text) for text in extras["all"])
     texts = [
         *project["dependencies"],
-        *(text for extra in project["optional-dependencies"].values() for text in extra),
+        *(text for name in everything.extras for text in extras[name]),
     ]
     requirements = [Requirement(text) for text in texts]
     bounds = {}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, assert_type
 
 from pytest_embedcache import (
+    CachedModel,
     EmbedCacheError,
     ModelRegistry,
     ModelSpec,
@@ -25,6 +26,7 @@ assert_type(registry.evict("all-MiniLM-L6-v2"), bool)
 assert_type(registry.stats(), RegistryStats)
 assert_type(registry.stats().loads, int)
 assert_type(default_registry(), ModelRegistry)
-assert_type(get_model("all-MiniLM-L6-v2", device="cpu"), Any)
-assert_type(get_model(Path("model")), Any)
+assert_type(get_model("all-MiniLM-L6-v2", device="cpu"), CachedModel)
+assert_type(get_model(Path("model")).fingerprint, str)
+assert_type(get_model("all-MiniLM-L6-v2").get_embedding_dimension(), int | None)
 assert_type(str(EmbedCacheError()), str)
