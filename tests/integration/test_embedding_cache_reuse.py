@@ -10,10 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from support.children import python_path
 
 from pytest_embedcache import ModelRegistry
-
-ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.skipif(
     find_spec("sentence_transformers") is None, reason="needs sentence-transformers"
@@ -32,7 +31,7 @@ def test_actual_model_caching(
     registry = f"{registry_class.__module__}:{registry_class.__qualname__}"
     ran = subprocess.run(
         [sys.executable, "-m", "support.first_vectors", "all-MiniLM-L6-v2", registry],
-        env={**os.environ, "PYTHONPATH": f"{ROOT / 'tests'}{os.pathsep}{ROOT / 'examples'}"},
+        env={**os.environ, "PYTHONPATH": python_path("tests", "examples")},
         capture_output=True,
         text=True,
         check=False,

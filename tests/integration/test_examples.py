@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from scenario import MissedTargetError, Scenario
+from support.children import ROOT, python_path
 
-ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 INITIALIZATION = "one-time initialization"
 
@@ -29,8 +29,7 @@ def run_example(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {
         **os.environ,
-        # Under PYTHONSAFEPATH a script does not find what lies beside it.
-        "PYTHONPATH": str(EXAMPLES),
+        "PYTHONPATH": python_path("examples"),
         "PYTHONIOENCODING": "utf-8",
         # Other tests may run beside this one: two processes with two threads each crawl.
         "OMP_NUM_THREADS": "1",
@@ -132,7 +131,7 @@ def test_a_wrong_count_is_a_missed_target() -> None:
 
 
 def test_seconds_decide_unless_they_are_left_out() -> None:
-    """A duration or a ratio that misses its target fails the scenario, but not with --only-counts."""
+    """A duration or a ratio that misses its target fails, but not with --only-counts."""
     with pytest.raises(MissedTargetError, match=r"access: 20\.0 ms, and should be under 10\.0 ms"):
         scenario().under("access", 0.020, 0.010)
     with pytest.raises(MissedTargetError, match="ratio: 5 times, and should be at least 10"):
