@@ -82,8 +82,8 @@ def test_an_error_in_one_thread_does_not_end_the_pause_of_another() -> None:
     with collector_paused():
 
         def fail() -> None:
-            with pytest.raises(RuntimeError), collector_paused():
-                raise RuntimeError
+            with pytest.raises(RuntimeError, match="no model"), collector_paused():
+                raise RuntimeError("no model")
 
         thread = threading.Thread(target=fail)
         thread.start()
