@@ -6,10 +6,11 @@ everybody who has it installed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pytest_embedcache.models.backends import Backend
     from pytest_embedcache.models.registry import ModelRegistry
 
 __all__ = ["set_factories"]
@@ -17,6 +18,8 @@ __all__ = ["set_factories"]
 registry_factory: Callable[[], ModelRegistry] | None = None
 #: Returns a `vectors.cache.VectorCache`, which this floor does not know.
 cache_factory: Callable[[], Any] | None = None
+#: In place of the package's own table of backends, as long as a test has fakes.
+backends: Mapping[str, Backend] | None = None
 
 Factories = tuple[Callable[[], Any] | None, Callable[[], Any] | None]
 

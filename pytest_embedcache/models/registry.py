@@ -24,6 +24,7 @@ __all__ = [
     "ModelRegistry",
     "ModelStats",
     "RegistryStats",
+    "all_registries",
     "default_registry",
     "means_the_same_later",
     "swap_default_registry",
@@ -37,7 +38,8 @@ class ModelRegistry:
 
     Args:
         cache_dir: Where prepared models are kept; `None` is the default cache directory.
-        backends: Table of backends by name; `None` is the package's own.
+        backends: Table of backends by name; `None` is the package's own, or that of the fakes as
+            long as a test has them.
         after_import: Called before a model is built, with whether the libraries were imported
             just now. The pytest plugin sets threads and freezes the garbage collector there.
     """
@@ -51,7 +53,7 @@ class ModelRegistry:
     ) -> None:
         self.after_import = after_import
         self._cache_dir = cache_dir
-        self._backends = backends
+        self.backends = backends
         self._lock = threading.RLock()
         # Resolved specs, and the spellings under which they were asked for.
         self._handles: dict[ModelSpec, ModelHandle] = {}
@@ -146,14 +148,20 @@ class ModelRegistry:
         """
         fits = fitting(spec)
         with self._lock:
-            found = {id(h): h for spelling, h in self._handles.items() if fits(spelling)}
-            forgotten = [self._forget(handle) for handle in found.values()]
+            found = {handle for spelling, handle in self._handles.items() if fits(spelling)}
+            forgotten = [self._forget(handle) for handle in found]
         return any(forgotten)
 
     def clear(self) -> None:
         """Forget all models; the counts stay."""
         with self._lock:
-            for handle in {id(handle): handle for handle in self._handles.values()}.values():
+            for handle in set(self._handles.values()):
+                self._forget(handle)
+
+    def evict_backend(self, backend: str) -> None:
+        """Forget all models of one backend."""
+        with self._lock:
+            for handle in {h for h in self._handles.values() if h.spec.backend == backend}:
                 self._forget(handle)
 
     def reset(self) -> None:
@@ -200,7 +208,7 @@ class ModelRegistry:
             return evicted
 
     def _backend(self, spec: ModelSpec) -> Backend:
-        table = BACKENDS if self._backends is None else self._backends
+        table = self.backends or defaults.backends or BACKENDS
         try:
             return table[spec.backend]
         except KeyError:
@@ -241,10 +249,15 @@ def swap_default_registry(registry: ModelRegistry | None) -> ModelRegistry | Non
     return previous
 
 
+def all_registries() -> list[ModelRegistry]:
+    """Every registry of this process that somebody still has."""
+    return list(_registries)
+
+
 def _after_fork_in_child() -> None:
     global _default_lock
     _default_lock = threading.Lock()
-    for registry in list(_registries):
+    for registry in all_registries():
         registry._after_fork()
     torch = sys.modules.get("torch")
     if turn.taken and torch is not None:

@@ -73,7 +73,7 @@ def merge(by_process: Mapping[str, Counts | None]) -> Counts:
     vectors: dict[str, Counts] = {}
     notices: dict[str, int] = {}
     threads: set[int] = set()
-    for process, counts in sorted(by_process.items()):
+    for process, counts in sorted(by_process.items(), key=_naturally):
         if counts is None:
             continue
         if counts["threads"] is not None:
@@ -94,8 +94,15 @@ def merge(by_process: Mapping[str, Counts | None]) -> Counts:
         "threads": min(threads) if threads else None,
         "notices": notices,
         "processes": len(by_process),
-        "silent": sorted(name for name, counts in by_process.items() if counts is None),
+        "silent": [
+            name for name, counts in sorted(by_process.items(), key=_naturally) if counts is None
+        ],
     }
+
+
+def _naturally(item: tuple[str, object]) -> tuple[int, str]:
+    """gw2 before gw10."""
+    return len(item[0]), item[0]
 
 
 def with_savings(merged: Counts, costs: Mapping[str, tuple[float, float]]) -> Counts:

@@ -65,15 +65,25 @@ def _store(request: pytest.FixtureRequest) -> VectorStore:
     return store
 
 
-def _fake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeSentenceTransformers]:
+def _fake(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[FakeSentenceTransformers]:
     """`sentence_transformers.SentenceTransformer` is a fake for this test.
 
-    The default registry is empty and the cache directory a private one meanwhile.
+    The default registry and store are empty and the cache directory a private one meanwhile. What
+    `embedding_model` gives is real all the same.
     """
+    run = request.config.stash[RUN]
+    if run.fakes is not None:  # the test has the twin, too
+        yield run.fakes
+        return
     from pytest_embedcache.testing.fakes import fake_sentence_transformers
 
-    with fake_sentence_transformers(tmp_path_factory.mktemp("embedcache")) as fakes:
-        yield fakes
+    with fake_sentence_transformers(tmp_path_factory.mktemp("embedcache")) as run.fakes:
+        try:
+            yield run.fakes
+        finally:
+            run.fakes = None
 
 
 embedding_model = pytest.fixture(scope="session", name="embedding_model")(_model)

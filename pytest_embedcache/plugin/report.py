@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,9 @@ from pytest_embedcache.plugin.settings import Settings
 
 __all__ = ["header", "summary", "write_json"]
 
-#: So that the summary stays under ten lines.
+#: So that the summary, with its title, stays under ten lines.
 _MODELS = 3
-_NOTICES = 2
+_NOTICES = 1
 #: May hold a password.
 _SECRET = frozenset(("redis_url",))
 
@@ -41,15 +43,14 @@ def summary(merged: Counts, *, asked_for: bool = False) -> Iterator[str]:
     for model in models[:_MODELS]:
         yield _model(model)
     if len(models) > _MODELS:
-        yield f"and {len(models) - _MODELS} more models (--embedcache-json lists all)"
+        more = _times(len(models) - _MODELS, "more model")
+        yield f"and {more} (--embedcache-json lists all)"
     if totals["asked"]:
         yield _vectors(merged["vectors"], totals)
     if models or totals["asked"]:
-        yield _time(totals)
-    if models and merged["threads"] is not None:
-        yield f"torch was held to {_times(merged['threads'], 'thread')} in each process"
-    notices = list(merged["notices"])
-    if merged["silent"]:
+        yield _time(totals, merged["threads"])
+    notices = [" ".join(notice.split()) for notice in merged["notices"]]
+    if merged["silent"] and (asked_for or models or totals["asked"] or notices):
         silent = ", ".join(merged["silent"])
         notices.insert(0, f"no counts from {silent} (crashed); totals are without")
     yield from notices[:_NOTICES]
@@ -89,7 +90,7 @@ def _vectors(vectors: list[Counts], totals: Counts) -> str:
     return line
 
 
-def _time(totals: Counts) -> str:
+def _time(totals: Counts, threads: int | None) -> str:
     parts = {
         "imports": totals["import_seconds"],
         "loads": totals["load_seconds"],
@@ -97,7 +98,9 @@ def _time(totals: Counts) -> str:
     }
     shown = ", ".join(f"{name} {seconds:.2f}" for name, seconds in parts.items() if seconds)
     line = f"spent {totals['spent_seconds']:.2f} s" + (f" ({shown})" if shown else "")
-    return f"{line}, saved about {totals['saved_seconds']:.2f} s"
+    line += f", saved about {totals['saved_seconds']:.2f} s"
+    held = "" if threads is None else f"; torch held to {_times(threads, 'thread')} in each process"
+    return line + held
 
 
 def _times(count: int, what: str) -> str:
@@ -105,7 +108,10 @@ def _times(count: int, what: str) -> str:
 
 
 def write_json(path: str, settings: Settings, merged: Counts) -> None:
-    """Write the merged counts, with their totals."""
+    """Write the merged counts, with their totals; the file appears whole.
+
+    One that cannot be written is said in the summary, and ends no run.
+    """
     import json
 
     content = {
@@ -118,6 +124,15 @@ def write_json(path: str, settings: Settings, merged: Counts) -> None:
         },
         **merged,
     }
+    text = json.dumps(content, indent=2, sort_keys=True) + "\n"
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, target)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        problem = f"the counts could not be written to {path} ({error.strerror or error})"
+        merged["notices"][problem] = 1

@@ -54,6 +54,7 @@ class Controller(Alone):
 
     def configure_worker(self, node: Any) -> None:
         node.workerinput[KEY] = self.run.settings.as_dict()
+        self._workers[node.gateway.id] = None  # until it reports
         self._names.add(node.workerinput["testrunuid"])
 
     def worker_is_down(self, node: Any) -> None:
@@ -95,8 +96,7 @@ def role_of(config: pytest.Config) -> Alone:
     """The part of this process."""
     workerinput = getattr(config, "workerinput", None)
     if workerinput is not None:
-        # A controller without this plugin (pytest -p no:embedcache does not reach workers' own
-        # entry points in every version) sends no settings: then the worker reads its own.
+        # A controller without this plugin sends no settings: then the worker reads its own.
         return Worker(config) if KEY in workerinput else Alone(config)
     # The option is xdist's; 'no' and its absence are a run in one process.
     distributed = getattr(config.option, "dist", "no") != "no"

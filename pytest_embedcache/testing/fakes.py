@@ -1,14 +1,12 @@
-"""A `SentenceTransformer` that loads nothing, and remembers how it was used.
+"""A `SentenceTransformer` that loads nothing, wherever code under test has that name.
 
-Its vectors are deterministic on every platform: SHAKE-256 of dimension, prompt and text, read as
-little-endian integers, centred and scaled to unit length. Different texts point in independent
-directions; no meaning is in them.
+The fixture `fake_sentence_transformer` is this with pytest; `fake_sentence_transformers` is the
+same for any other runner.
 """
 
 from __future__ import annotations
 
-import hashlib
-import sys
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,18 +15,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_embedcache.encoding import digest, frame
+from pytest_embedcache.encoding import digest
+from pytest_embedcache.errors import MissingExtraError, UnresolvedBindingError
 from pytest_embedcache.models.identity import Identity
 from pytest_embedcache.models.metadata import ModelMetadata
 from pytest_embedcache.spec import ModelSpec
-from pytest_embedcache.testing.bindings import replace_everywhere
+from pytest_embedcache.testing.bindings import Guard, caller, replace_everywhere
+from pytest_embedcache.testing.fake_model import Call, FakeSentenceTransformer, short_name
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from pytest_embedcache.models.artifacts import ArtifactStore
 
-__all__ = ["Call", "FakeBackend", "FakeSentenceTransformers", "fake_sentence_transformers"]
+__all__ = [
+    "Call",
+    "FakeBackend",
+    "FakeSentenceTransformer",
+    "FakeSentenceTransformers",
+    "fake_sentence_transformers",
+]
 
 #: By a part of the name, lower case; the first that occurs counts.
 DIMENSIONS = {
@@ -44,16 +48,6 @@ DIMENSIONS = {
 }
 DEFAULT_DIMENSION = 384
 _NO_FILES = "fake"
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call of a fake: which method of which model, with which texts and options."""
-
-    model: str
-    method: str
-    texts: tuple[str, ...]
-    options: dict[str, Any]
 
 
 @dataclass
@@ -73,13 +67,17 @@ class FakeSentenceTransformers:
     _load_failures: list[BaseException] = field(default_factory=list)
     _encode_failures: list[BaseException] = field(default_factory=list)
     _lock: Any = field(default_factory=threading.Lock)
+    _over: bool = False
 
     def load_count(self, name: str | None = None) -> int:
-        """How often a fake was constructed; short and full name are one model."""
+        """How often a fake was constructed, or should have been and failed.
+
+        Short and full name are one model; None counts all.
+        """
         with self._lock:
             if name is None:
                 return len(self._loads)
-            return sum(_short(loaded) == _short(name) for loaded in self._loads)
+            return sum(short_name(loaded) == short_name(name) for loaded in self._loads)
 
     def fail_next_load(self, error: BaseException, *, times: int = 1) -> None:
         """Let the next constructions raise `error`."""
@@ -91,14 +89,15 @@ class FakeSentenceTransformers:
 
     def dimension_of(self, name: str) -> int:
         """The dimension of the model `name`."""
-        for key in (name, _short(name)):
-            if key in self.dimensions:
-                return self.dimensions[key]
+        for key, size in self.dimensions.items():
+            if short_name(key) == short_name(name):
+                return size
         lower = name.lower()
         return next((d for part, d in DIMENSIONS.items() if part in lower), DEFAULT_DIMENSION)
 
     def on_load(self, name: str) -> None:
         """Called by every construction."""
+        self._refuse_if_over()
         if self.load_delay:
             time.sleep(self.load_delay)
         with self._lock:
@@ -108,139 +107,19 @@ class FakeSentenceTransformers:
 
     def on_call(self, call: Call) -> None:
         """Called by every encoding."""
+        self._refuse_if_over()
         with self._lock:
             self.calls.append(call)
             if self._encode_failures:
                 raise self._encode_failures.pop(0)
 
+    def end(self) -> None:
+        """Whatever kept a fake beyond its test gets an error from now on, and no fake vectors."""
+        self._over = True
 
-def _short(name: str) -> str:
-    return name.removeprefix("sentence-transformers/")
-
-
-class FakeSentenceTransformer:
-    """Stands in for `sentence_transformers.SentenceTransformer`; made by the fixture only."""
-
-    #: Set on the subclass that a test gets.
-    fakes: FakeSentenceTransformers
-
-    def __init__(
-        self,
-        model_name_or_path: str | None = None,
-        *,
-        device: str | None = None,
-        prompts: dict[str, str] | None = None,
-        default_prompt_name: str | None = None,
-        truncate_dim: int | None = None,
-        **options: Any,
-    ) -> None:
-        self.name = str(model_name_or_path or "")
-        self.device = str(device or "cpu")
-        self.prompts = {"query": "", "document": "", **(prompts or {})}
-        self.default_prompt_name = default_prompt_name
-        self.truncate_dim = truncate_dim
-        self.max_seq_length = 256
-        self.similarity_fn_name = "cosine"
-        self.options = options
-        self.fakes.on_load(self.name)
-
-    def __repr__(self) -> str:
-        return f"<fake SentenceTransformer {self.name!r} on {self.device}>"
-
-    def encode(
-        self,
-        inputs: Any = None,
-        prompt_name: str | None = None,
-        prompt: str | None = None,
-        **options: Any,
-    ) -> np.ndarray:
-        """float32 of shape (n, dimension), or (dimension,) for one string; rows of unit length.
-
-        Options other than prompts, `sentences` and `truncate_dim` are recorded and change nothing.
-        """
-        return self._encode("encode", inputs, prompt_name, prompt, options)
-
-    def encode_query(
-        self,
-        inputs: Any = None,
-        prompt_name: str | None = None,
-        prompt: str | None = None,
-        **options: Any,
-    ) -> np.ndarray:
-        """As `encode`, with the prompt named `query`."""
-        return self._encode("encode_query", inputs, prompt_name or "query", prompt, options)
-
-    def encode_document(
-        self,
-        inputs: Any = None,
-        prompt_name: str | None = None,
-        prompt: str | None = None,
-        **options: Any,
-    ) -> np.ndarray:
-        """As `encode`, with the prompt named `document`."""
-        return self._encode("encode_document", inputs, prompt_name or "document", prompt, options)
-
-    def _encode(
-        self,
-        method: str,
-        inputs: Any,
-        prompt_name: str | None,
-        prompt: str | None,
-        options: dict[str, Any],
-    ) -> np.ndarray:
-        import numpy as np
-
-        inputs = options.pop("sentences", inputs)
-        texts = [inputs] if isinstance(inputs, str) else list(inputs)
-        for text in texts:
-            if not isinstance(text, str):
-                raise ValueError(f"a fake encodes texts, not {type(text).__name__}")
-        self.fakes.on_call(Call(self.name, method, tuple(texts), options))
-        if not texts:
-            return np.empty((0,), dtype=np.float32)
-        name = prompt_name or self.default_prompt_name
-        used = prompt if prompt is not None else self.prompts[name] if name else ""
-        size = self.fakes.dimension_of(self.name)
-        rows = np.stack([fake_vector(_short(self.name), used + text, size) for text in texts])
-        rows = rows[:, : options.get("truncate_dim") or self.truncate_dim or size]
-        return rows[0] if isinstance(inputs, str) else rows
-
-    def get_embedding_dimension(self) -> int:
-        """The number of columns of what `encode` returns."""
-        return self.truncate_dim or self.fakes.dimension_of(self.name)
-
-    get_sentence_embedding_dimension = get_embedding_dimension
-
-    def get_max_seq_length(self) -> int:
-        """In tokens; a fake cuts nothing."""
-        return self.max_seq_length
-
-    def similarity(self, first: Any, second: Any) -> np.ndarray:
-        """Cosines, float32 of shape (n, m)."""
-        import numpy as np
-
-        a, b = np.atleast_2d(first), np.atleast_2d(second)
-        lengths = np.linalg.norm(a, axis=1)[:, None] * np.linalg.norm(b, axis=1)[None]
-        return np.asarray(a @ b.T / lengths, dtype=np.float32)
-
-    def to(self, device: Any) -> FakeSentenceTransformer:
-        """Move nothing, and note where to."""
-        self.device = str(device)
-        return self
-
-    def eval(self) -> FakeSentenceTransformer:
-        """Nothing to switch off."""
-        return self
-
-
-def fake_vector(model: str, text: str, dimension: int) -> np.ndarray:
-    """The fake vector of `text`: float32 of shape (dimension,), of unit length."""
-    import numpy as np
-
-    seed = frame([model.encode(), str(dimension).encode(), text.encode("utf-8", "surrogatepass")])
-    raw = np.frombuffer(hashlib.shake_256(seed).digest(4 * dimension), dtype="<u4")
-    row = raw.astype(np.float64) / 2**31 - 1.0
-    return np.asarray(row / np.linalg.norm(row), dtype=np.float32)
+    def _refuse_if_over(self) -> None:
+        if self._over:
+            raise UnresolvedBindingError(caller(), "it kept a fake of a test that is over")
 
 
 class FakeBackend:
@@ -253,15 +132,15 @@ class FakeBackend:
     def prepare(self, spec: ModelSpec, artifacts: ArtifactStore) -> ModelSpec:
         # A path of its own: no resolved spec of a real model equals it.
         return spec.replace(
-            name=_short(spec.name),
+            name=short_name(spec.name),
             backend="fake",
             device=spec.device or "cpu",
             dtype=spec.dtype or "float32",
-            path=f"fake:{digest(_short(spec.name), spec.revision or '')[:16]}",
+            path=f"fake:{digest(short_name(spec.name), spec.revision or '')[:16]}",
         )
 
     def identify(self, spec: ModelSpec, artifacts: ArtifactStore) -> Identity:
-        name = _short(spec.name)
+        name = short_name(spec.name)
         size = self._fakes.dimension_of(name)
         metadata = ModelMetadata(dimension=size, max_seq_length=256)
         # No real model has this fingerprint: fakes and real models never share a vector.
@@ -283,50 +162,82 @@ class FakeBackend:
 
 @contextmanager
 def fake_sentence_transformers(cache_dir: Path) -> Iterator[FakeSentenceTransformers]:
-    """Replace `SentenceTransformer` wherever it is bound, and empty the default registry.
+    """Replace `SentenceTransformer` wherever it is bound; empty the default registry and store.
 
     `cache_dir` stands in for the cache directory. Everything is put back at the end, also in
-    modules that were imported meanwhile. The package must be importable; the plugin's ini key
-    `embedcache_stub_missing` provides it where it is not installed.
+    modules that were imported meanwhile. Code that has the real class where no name can be replaced
+    (a subclass, a default argument) gets `UnresolvedBindingError` when it constructs it. The
+    package must be importable; the plugin's ini key `embedcache_stub_missing` provides it where it
+    is not installed.
 
     Raises:
-        UnresolvedBindingError: A module holds the real class where it cannot be replaced.
+        MissingExtraError: It is not.
     """
-    from pytest_embedcache.models.backends import BACKENDS
+    module = _sentence_transformers()
+    real = module.SentenceTransformer
+    guard = Guard(real)
+    fakes = FakeSentenceTransformers()
+    members = {
+        "fakes": fakes,
+        "__module__": real.__module__,
+        # A registry that is not this test's looks for it, and so keeps no fake for later tests.
+        "__embedcache_real__": staticmethod(getattr(real, "__embedcache_real__", guard.build)),
+    }
+    fake = type("SentenceTransformer", (FakeSentenceTransformer,), members)
+    # Looked up when it is used: a test may put a class of its own in the fake's place.
+    backend = FakeBackend(lambda *a, **options: module.SentenceTransformer(*a, **options), fakes)
+    with guard.up(), replace_everywhere(real, fake), _private_world(cache_dir, backend):
+        try:
+            yield fakes
+        finally:
+            fakes.end()
+
+
+def _sentence_transformers() -> Any:
     from pytest_embedcache.models.collector import collector_paused
-    from pytest_embedcache.models.registry import ModelRegistry, swap_default_registry
+
+    try:
+        with collector_paused():
+            import sentence_transformers
+    except ModuleNotFoundError as error:
+        if error.name != "sentence_transformers":
+            raise
+        raise MissingExtraError(
+            "fake_sentence_transformer (without the ini key embedcache_stub_missing = true)",
+            "sentence_transformers",
+            "sentence-transformers",
+        ) from error
+    return sentence_transformers
+
+
+@contextmanager
+def _private_world(cache_dir: Path, backend: FakeBackend) -> Iterator[None]:
+    """An empty default registry and store, and a cache directory of one's own."""
+    from pytest_embedcache.models import defaults
+    from pytest_embedcache.models.registry import (
+        ModelRegistry,
+        all_registries,
+        swap_default_registry,
+    )
     from pytest_embedcache.vectors.api import swap_default_cache
     from pytest_embedcache.vectors.cache import VectorCache
     from pytest_embedcache.vectors.memory import MemoryStore
     from pytest_embedcache.vectors.tiered import TieredStore
 
-    with collector_paused():
-        import sentence_transformers
-
-    fakes = FakeSentenceTransformers()
-    fake = type("SentenceTransformer", (FakeSentenceTransformer,), {"fakes": fakes})
-
-    def make(*args: Any, **options: Any) -> Any:
-        return sentence_transformers.SentenceTransformer(*args, **options)
-
-    backend = FakeBackend(make, fakes)
-    table = {"torch": backend, "fake": backend}
-    saved = dict(BACKENDS)
-    with replace_everywhere(sentence_transformers.SentenceTransformer, fake):
-        BACKENDS.update(table)
-        before = swap_default_registry(ModelRegistry(cache_dir=cache_dir))
-        store_before = swap_default_cache(VectorCache(TieredStore([MemoryStore()])))
-        try:
-            yield fakes
-        finally:
-            swap_default_cache(store_before)
-            swap_default_registry(before)
-            BACKENDS.clear()
-            BACKENDS.update(saved)
-
-
-def is_active() -> bool:
-    """Whether a fake stands in for `SentenceTransformer` now."""
-    module = sys.modules.get("sentence_transformers")
-    found = getattr(module, "SentenceTransformer", None)
-    return isinstance(found, type) and issubclass(found, FakeSentenceTransformer)
+    directory = os.environ.get("EMBEDCACHE_DIR")
+    os.environ["EMBEDCACHE_DIR"] = str(cache_dir)
+    backends, defaults.backends = defaults.backends, {"torch": backend, "fake": backend}
+    registry = swap_default_registry(ModelRegistry())
+    cache = swap_default_cache(VectorCache(TieredStore([MemoryStore()])))
+    try:
+        yield
+    finally:
+        swap_default_cache(cache)
+        swap_default_registry(registry)
+        defaults.backends = backends
+        for found in all_registries():  # one of the user's own may have loaded a fake
+            found.evict_backend("fake")
+        if directory is None:
+            os.environ.pop("EMBEDCACHE_DIR", None)
+        else:
+            os.environ["EMBEDCACHE_DIR"] = directory

@@ -10,33 +10,41 @@ from typing import Any
 
 from pytest_embedcache.errors import MissingExtraError
 
-__all__ = ["provide_missing"]
+__all__ = ["Stub", "provide_missing"]
 
 NAME = "sentence_transformers"
 
 
-def provide_missing() -> bool:
-    """Put a stub into `sys.modules` if the package is not installed; True if it did.
+class Stub(ModuleType):
+    """Has `SentenceTransformer`, which raises `MissingExtraError` outside of the fake."""
 
-    The stub has `SentenceTransformer`, which raises `MissingExtraError` unless a test uses
-    `fake_sentence_transformer`.
-    """
+    def __init__(self) -> None:
+        super().__init__(
+            NAME, "A stub (embedcache_stub_missing): sentence-transformers is not installed."
+        )
+        self.__spec__ = importlib.machinery.ModuleSpec(NAME, None)
+
+        class SentenceTransformer:
+            def __init__(self, *args: Any, **kwargs: Any) -> None:
+                raise MissingExtraError(
+                    "SentenceTransformer outside of fake_sentence_transformer",
+                    NAME,
+                    "sentence-transformers",
+                )
+
+        SentenceTransformer.__module__ = NAME
+        SentenceTransformer.__qualname__ = "SentenceTransformer"
+        self.SentenceTransformer = SentenceTransformer
+
+    def remove(self) -> None:
+        """Let the name be what it was: not there."""
+        if sys.modules.get(NAME) is self:
+            del sys.modules[NAME]
+
+
+def provide_missing() -> Stub | None:
+    """Put a stub into `sys.modules` and return it; None where the package is there already."""
     if NAME in sys.modules or importlib.util.find_spec(NAME) is not None:
-        return False
-
-    class SentenceTransformer:
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            raise MissingExtraError(
-                "SentenceTransformer outside of fake_sentence_transformer",
-                NAME,
-                "sentence-transformers",
-            )
-
-    SentenceTransformer.__module__ = NAME
-    module = ModuleType(
-        NAME, "A stub (embedcache_stub_missing): sentence-transformers is not installed."
-    )
-    module.__spec__ = importlib.machinery.ModuleSpec(NAME, None)
-    module.SentenceTransformer = SentenceTransformer  # type: ignore[attr-defined]
-    sys.modules[NAME] = module
-    return True
+        return None
+    stub = sys.modules[NAME] = Stub()
+    return stub

@@ -78,9 +78,12 @@ class TorchBackend:
         return fresh
 
     def load(self, spec: ModelSpec) -> Any:
-        # Looked up when it is used, so that a stand-in for the class is the one that is built.
         import sentence_transformers
 
+        # Looked up when it is used: somebody may have put a class of his own in its place. A test's
+        # fake says what it stands for. It is not meant for this registry, which outlives the test.
+        found = sentence_transformers.SentenceTransformer
+        build = getattr(found, "__embedcache_real__", found)
         assert spec.path is not None
         options: dict[str, Any] = {}
         if around := hub_cache_around(spec.path):
@@ -90,7 +93,7 @@ class TorchBackend:
             # Only what was asked for: not every kind of first module accepts a dtype.
             options["model_kwargs"] = {dtype_keyword(): spec.dtype}
         try:
-            model = sentence_transformers.SentenceTransformer(
+            model = build(
                 spec.path,  # absolute: a relative path would be asked for on the Hub
                 device=spec.device,
                 trust_remote_code=spec.trust_remote_code,
