@@ -1,8 +1,10 @@
-"""What a child process needs to import what lies in tests/ and examples/."""
+"""Python in a process of its own."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -16,3 +18,17 @@ def python_path(*folders: str) -> str:
     """
     parts = [*(str(ROOT / folder) for folder in folders), os.environ.get("PYTHONPATH", "")]
     return os.pathsep.join(filter(None, parts))
+
+
+def python(code: str, *arguments: str, **environment: str) -> str:
+    """What `code` prints, without white space around it; its arguments are `sys.argv[1:]`."""
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.strip()
