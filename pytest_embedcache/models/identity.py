@@ -53,12 +53,19 @@ def identify_snapshot(spec: ModelSpec, artifacts: ArtifactStore) -> Identity:
     """
     place = locate(spec.replace(name=spec.path, path=None) if spec.path else spec)
     directory = artifacts.directory
-    signature = None
-    if place.path is not None:
-        # Before the fingerprint: files that change in between make the two disagree.
-        signature = files_signature(place.path, trust_remote_code=spec.trust_remote_code)
-    found = fingerprint_of(spec, cache_dir=directory.parent, memo=artifacts.memo)
-    file = directory / "metadata" / f"{found.digest}.json"
+    for _ in range(3):
+        signature = _signature(place.path, spec)
+        found = fingerprint_of(spec, cache_dir=directory.parent, memo=artifacts.memo)
+        if _signature(place.path, spec) == signature:
+            break
+    else:
+        # Somebody writes there all the time. A model loaded from these files must not pass for the
+        # one of this fingerprint.
+        signature = None
+    # Two models of one fingerprint can still have different prompts.
+    commit = dict(found.parts).get("commit") or place.commit or ""
+    name = digest(found.digest, place.repository or "", commit)
+    file = directory / "metadata" / f"{name}.json"
     if place.path is None or found.source == "remembered":  # gone, or not whole any more
         facts = read_json(file) or {}
         dtype = str(facts.get("dtype") or spec.dtype or "float32")
@@ -70,3 +77,9 @@ def identify_snapshot(spec: ModelSpec, artifacts: ArtifactStore) -> Identity:
         with contextlib.suppress(OSError):  # only for the day when the files are gone
             write_json(file, {"dtype": dtype, "metadata": metadata.as_dict()})
     return Identity(place.name, found.digest, dtype, metadata, signature)
+
+
+def _signature(path: str | None, spec: ModelSpec) -> str | None:
+    if path is None:
+        return None
+    return files_signature(path, trust_remote_code=spec.trust_remote_code)

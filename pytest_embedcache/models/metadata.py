@@ -22,6 +22,9 @@ SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 _PLAIN_MODULES = frozenset(
     ("Transformer", "Pooling", "Normalize", "Dense", "StaticEmbedding", "LayerNorm", "Dropout")
 )
+#: Of a transformer's own configuration: a length, or an expansion, for one role.
+_ROLE_KEYS = ("query_length", "document_length", "query_expansion")
+_PLAIN_TASK = "feature-extraction"
 _NEUTRAL = frozenset(("Normalize", "LayerNorm", "Dropout"))
 _POOLING_FLAGS = (
     "pooling_mode_cls_token",
@@ -69,7 +72,8 @@ class ModelMetadata:
 def read_metadata(path: str) -> ModelMetadata:
     """Read the facts from the model's directory `path`."""
     root = Path(path)
-    modules = [(directory, kind.rpartition(".")[2]) for directory, kind in module_directories(root)]
+    found = list(module_directories(root))
+    modules = [(directory, kind.rpartition(".")[2]) for directory, kind in found]
     config = _read(root / "config_sentence_transformers.json")
     saved = config.get("similarity_fn_name")
     prompts = config.get("prompts")
@@ -81,8 +85,36 @@ def read_metadata(path: str) -> ModelMetadata:
         prompts={k: v for k, v in prompts.items() if v is not None} if prompts else {},
         default_prompt_name=config.get("default_prompt_name"),
         truncate_dim=config.get("truncate_dim"),
-        has_roles=any(kind not in _PLAIN_MODULES for _, kind in modules),
+        has_roles=any(_knows_roles(directory, kind) for directory, kind in found),
     )
+
+
+def _knows_roles(directory: Path, kind: str) -> bool:
+    """Whether a module may do something else for a query than for a document."""
+    package, _, name = kind.rpartition(".")
+    # A class of the model's own may have any name: `custom_st.Transformer` is one that has tasks.
+    if name not in _PLAIN_MODULES or not f"{package}.".startswith(("sentence_transformers.", ".")):
+        return True
+    if name != "Transformer":
+        return False
+    for file in directory.glob("sentence_*_config.json"):
+        config = _read(file)
+        if any(config.get(key) is not None for key in _ROLE_KEYS):
+            return True
+        if config.get("transformer_task", _PLAIN_TASK) != _PLAIN_TASK:
+            return True
+    # A chat template may ask for the task; whether it is used at all is not looked into.
+    templates = [*directory.glob("chat_template*"), *directory.glob("additional_chat_templates/*")]
+    templates.append(directory / "tokenizer_config.json")
+    return any(_speaks_of_tasks(file) for file in templates)
+
+
+def _speaks_of_tasks(file: Path) -> bool:
+    try:
+        content = file.read_bytes()
+    except OSError:
+        return False
+    return b"task" in content and (b"chat_template" in content or "template" in file.name)
 
 
 def _read(file: Path) -> dict[str, Any]:

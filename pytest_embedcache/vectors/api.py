@@ -6,7 +6,6 @@ import atexit
 import functools
 import os
 import threading
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
@@ -111,8 +110,11 @@ def open_cache(settings: StoreSettings) -> VectorCache:
 _default: VectorCache | None = None
 _default_lock = threading.Lock()
 _Models = dict[tuple[VectorCache, ModelSpec], CachedModel]
-#: Of each registry: its count of evictions when the models were made, and the models.
-_models: weakref.WeakKeyDictionary[ModelRegistry, tuple[int, _Models]] = weakref.WeakKeyDictionary()
+#: The attribute of a registry with its count of evictions when the models were made, and the
+#: models. There, since they refer to it: in a dictionary here, even a weak one, they would keep
+#: every registry of every test alive.
+_SLOT = "_cached_models"
+_NONE: tuple[int, _Models] = (-1, {})
 
 
 def default_cache() -> VectorCache:
@@ -142,7 +144,8 @@ def swap_default_cache(cache: VectorCache | None) -> VectorCache | None:
     global _default
     with _default_lock:
         previous, _default = _default, cache
-    _models.clear()
+    for registry in list(registries._registries):
+        vars(registry).pop(_SLOT, None)
     return previous
 
 
@@ -179,25 +182,32 @@ def get_model(
 
 def cached_model(registry: ModelRegistry, cache: VectorCache, spec: ModelSpec) -> CachedModel:
     """The one `CachedModel` of a registry, a cache and a model. Raises as `get_model` does."""
-    evictions, models = _models.get(registry, _NONE)
+    evictions, models = vars(registry).get(_SLOT, _NONE)
     if evictions == registry.evictions and (model := models.get((cache, spec))) is not None:
-        return model
-    return _make(registry, cache, spec)
+        found: CachedModel = model
+        return found
+    while True:
+        evictions = registry.evictions
+        lasting = registries.means_the_same_later(spec)  # asked first: it may change meanwhile
+        made = CachedModel(registry, spec, cache)
+        with _default_lock:
+            if registry.evictions == evictions:  # else it may be the model that was forgotten
+                return _keep(registry, (cache, spec) if lasting else None, (cache, made.spec), made)
 
 
-_NONE: tuple[int, _Models] = (-1, {})
-
-
-def _make(registry: ModelRegistry, cache: VectorCache, spec: ModelSpec) -> CachedModel:
-    lasting = registries.means_the_same_later(spec)
-    made = CachedModel(registry, spec, cache)
-    with _default_lock:
-        evictions, models = _models.get(registry, _NONE)
-        if evictions != registry.evictions:
-            evictions, models = _models[registry] = (registry.evictions, {})
-        # Two spellings of one model are one object.
-        made = models.setdefault((cache, made.spec), made)
-        return models.setdefault((cache, spec), made) if lasting else made
+def _keep(
+    registry: ModelRegistry,
+    asked: tuple[VectorCache, ModelSpec] | None,
+    resolved: tuple[VectorCache, ModelSpec],
+    made: CachedModel,
+) -> CachedModel:
+    evictions, models = vars(registry).get(_SLOT, _NONE)
+    if evictions != registry.evictions:
+        models = {}
+        setattr(registry, _SLOT, (registry.evictions, models))
+    # Two spellings of one model are one object.
+    model: CachedModel = models.setdefault(resolved, made)
+    return models.setdefault(asked, model) if asked is not None else model
 
 
 @functools.lru_cache(maxsize=256)
@@ -221,3 +231,12 @@ def _spec(
         cache_folder=cache_folder,
         token=token,
     )
+
+
+def _after_fork_in_child() -> None:
+    global _default_lock
+    _default_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from pytest_embedcache.models.metadata import ModelMetadata
+from pytest_embedcache.vectors.roles import prompts_as_loaded
 
 __all__ = ["PRECISIONS", "Call", "read_inputs"]
 
+#: The arguments of `encode` that `Call` has, and those that change no vector.
+_NAMED = frozenset(
+    (
+        *("prompt_name", "prompt", "task", "normalize_embeddings", "truncate_dim"),
+        *("batch_size", "show_progress_bar", "output_value", "precision", "convert_to_numpy"),
+        *("convert_to_tensor", "device", "pool", "chunk_size"),
+    )
+)
 PRECISIONS = ("float32", "int8", "uint8", "binary", "ubinary")
 
 
@@ -28,11 +37,23 @@ class Call:
     truncate_dim: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
-    def inner(self, *, with_task: bool = True) -> dict[str, Any]:
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Self:
+        """The call that `encode(texts, **options)` is."""
+        return cls(
+            options.get("prompt_name"),
+            options.get("prompt"),
+            options.get("task"),
+            bool(options.get("normalize_embeddings")),
+            options.get("truncate_dim"),
+            {name: value for name, value in options.items() if name not in _NAMED},
+        )
+
+    def inner(self, *, with_task: bool) -> dict[str, Any]:
         """The arguments for the model itself.
 
         Those that are not set are left out, since older versions of sentence-transformers do not
-        know all of them; so is the task, for a model that knows no roles.
+        know all of them; so is the task, for a version that knows no roles.
         """
         found = {
             "prompt_name": self.prompt_name,
@@ -44,7 +65,7 @@ class Call:
         }
         return {name: value for name, value in found.items() if value is not None}
 
-    def resolved_prompt(self, prompts: Mapping[str, str | None], default: str | None) -> str | None:
+    def resolved_prompt(self, prompts: Mapping[str, str], default: str | None) -> str | None:
         """The text that is put before each input, by sentence-transformers' own rules.
 
         Raises `ValueError` for a prompt name that the model does not have.
@@ -75,13 +96,14 @@ class Call:
     def role_and_prompt(self, metadata: ModelMetadata) -> tuple[str | None, str | None]:
         """Role and prompt as they go into a key.
 
-        A model without prompts and router treats every role alike, and an empty prompt as none.
+        A model without prompts and router treats every role alike, and a role's empty prompt as
+        none. An empty prompt that the caller gives stays one: older versions pool it differently.
         """
-        prompts: dict[str, str | None] = {"query": None, "document": None, **metadata.prompts}
+        prompts = prompts_as_loaded(metadata.prompts)
         prompt = self.resolved_prompt(prompts, metadata.default_prompt_name)
         if metadata.has_roles or any(metadata.prompts.values()):
             return self.task, prompt
-        return None, prompt or None
+        return None, prompt if self.prompt is not None else prompt or None
 
 
 def read_inputs(inputs: Any) -> tuple[list[str] | None, bool]:

@@ -9,7 +9,7 @@ from pytest_embedcache.errors import MissingExtraError
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["converted", "empty", "quantized"]
+__all__ = ["converted", "empty"]
 
 
 def converted(
@@ -18,16 +18,20 @@ def converted(
     """Return the rows as `encode` does: an array, one tensor, or a list of tensors.
 
     `matrix` is (n, dimension) and belongs to the caller afterwards. `dtype` is the model's: what
-    was stored as float32 goes back to it exactly. `single` takes the only row.
+    was stored as float32 goes back to it. `single` takes the only row.
     """
+    if matrix.dtype.name != "float32":
+        dtype = matrix.dtype.name  # quantized: stays as it is
     if not tensor and numpy:
-        if dtype == "float16" and matrix.dtype.name == "float32":
-            matrix = matrix.astype("float16")
+        if dtype == "float16" and _is_exact(half := matrix.astype("float16"), matrix):
+            matrix = half
         return matrix[0] if single else matrix
     torch = _torch()
     rows = torch.from_numpy(matrix)
-    if dtype in ("float16", "bfloat16") and matrix.dtype.name == "float32":
-        rows = rows.to(getattr(torch, dtype))
+    if dtype in ("float16", "bfloat16"):
+        narrow = rows.to(getattr(torch, dtype))
+        if _is_exact(narrow.to(torch.float32).numpy(), matrix):
+            rows = narrow
     if device is not None and not device.startswith("cpu"):
         rows = rows.to(device)
     if single:
@@ -44,24 +48,11 @@ def empty(*, tensor: bool, numpy: bool) -> Any:
     return np.array([]) if numpy else []
 
 
-def quantized(matrix: np.ndarray, precision: str) -> np.ndarray:
-    """The matrix in `precision`, by sentence-transformers' own function.
+def _is_exact(narrow: np.ndarray, matrix: np.ndarray) -> bool:
+    """Whether nothing was lost: the last module of a model may compute in float32 all the same."""
+    import numpy as np
 
-    `int8` and `uint8` take their ranges from all rows of the matrix, as `encode` does; so it is
-    done after assembly, from float32, and never stored.
-    """
-    from importlib import import_module
-
-    for home in ("sentence_transformers.util.quantization", "sentence_transformers.quantization"):
-        try:  # the second is its place in version 3
-            function = import_module(home).quantize_embeddings
-        except ImportError:
-            continue
-        result: np.ndarray = function(matrix, precision=precision)
-        return result
-    raise MissingExtraError(
-        f"precision={precision!r}", "sentence_transformers", "sentence-transformers"
-    )
+    return np.array_equal(narrow.astype(np.float32), matrix, equal_nan=True)
 
 
 def _torch() -> Any:

@@ -27,35 +27,43 @@ class Flight:
 
 
 class Flights:
-    """Who computes what now, in this process."""
+    """Who computes what now, in this process.
+
+    Attribute `landings`: how many flights brought a vector home. Whoever looked into the store and
+    claims later can tell by it whether to look again.
+    """
 
     def __init__(self) -> None:
+        self.landings = 0
         self._lock = threading.Lock()
         self._flying: dict[Name, Flight] = {}
+        self._pid = os.getpid()
 
     def claim(
-        self, fingerprint: str, keys: Iterable[bytes]
-    ) -> tuple[list[bytes], dict[bytes, Flight]]:
-        """Split `keys` into those that the caller now has to compute, and those others compute.
+        self, fingerprint: str, keys: Iterable[bytes], mine: list[bytes]
+    ) -> tuple[dict[bytes, Flight], int]:
+        """Claim those of `keys` that nobody computes now, and return the flights of the others.
 
-        Each claimed key must be landed, whatever happens.
+        What is claimed is appended to `mine`, and has to be landed, whatever happens: the list is
+        the caller's, so that it is not lost in an interrupt on the way back. The second result is
+        `landings` at that moment.
         """
-        mine: list[bytes] = []
         others: dict[bytes, Flight] = {}
         with self._lock:
             for key in keys:
                 flight = self._flying.get((fingerprint, key))
                 if flight is None:
-                    self._flying[fingerprint, key] = Flight()
                     mine.append(key)
+                    self._flying[fingerprint, key] = Flight()
                 else:
                     others[key] = flight
-        return mine, others
+            return others, self.landings
 
     def land(self, fingerprint: str, key: bytes, vector: np.ndarray | None) -> None:
-        """Give the vector to whoever waits; None lets each of them compute it for himself."""
+        """Give the vector, stored already, to whoever waits; None lets each compute it himself."""
         with self._lock:
             flight = self._flying.pop((fingerprint, key), None)
+            self.landings += vector is not None
         if flight is not None:
             flight.vector = vector
             flight.landed.set()

@@ -7,8 +7,6 @@ installed, since the result is a tensor there; else with numpy.
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable
 from typing import Any
 
 __all__ = ["pairwise", "similarity"]
@@ -21,41 +19,64 @@ def similarity(name: str, first: Any, second: Any) -> Any:
         return _unit(a) @ _unit(b).T
     if name == "dot":
         return a @ b.T
-    return _DISTANCES[name](a[:, None] - b[None])
+    return -_distances(a, b, _ORDERS[name])
 
 
 def pairwise(name: str, first: Any, second: Any) -> Any:
-    """The i-th with the i-th: shape (n,)."""
-    a, b = _matrix(first), _matrix(second)
+    """The i-th with the i-th: shape (n,); of two single vectors, one number of shape ()."""
+    a, b = _floats(first), _floats(second)
     if name == "cosine":
         return (_unit(a) * _unit(b)).sum(-1)
     if name == "dot":
         return (a * b).sum(-1)
-    return _DISTANCES[name](a - b)
+    difference = a - b
+    if name == "manhattan":
+        return -abs(difference).sum(-1)
+    return -((difference**2).sum(-1) ** 0.5)
 
 
-_DISTANCES: dict[str, Callable[[Any], Any]] = {
-    "euclidean": lambda difference: -((difference**2).sum(-1) ** 0.5),
-    "manhattan": lambda difference: -abs(difference).sum(-1),
-}
+#: The p of the p-norm.
+_ORDERS = {"euclidean": 2.0, "manhattan": 1.0}
+
+
+def _distances(a: Any, b: Any, order: float) -> Any:
+    if (torch := _torch()) is not None:
+        return torch.cdist(a, b, p=order)
+    import numpy as np
+
+    # Row by row: all differences at once would take n times m times the dimension.
+    return np.stack([np.linalg.norm(row - b, ord=order, axis=-1) for row in a])
 
 
 def _matrix(values: Any) -> Any:
-    if importlib.util.find_spec("torch") is None:
+    found = _floats(values)
+    return found if found.ndim > 1 else found.reshape(1, -1)
+
+
+def _floats(values: Any) -> Any:
+    """A tensor (an array without torch), with what is narrower than float32 widened to it."""
+    torch = _torch()
+    if torch is None:
         import numpy as np
 
-        return np.atleast_2d(np.asarray(values, dtype=np.float32))
-    import torch
-
-    if isinstance(values, list | tuple) and values:
-        rows = [torch.as_tensor(row) for row in values]
-        found = torch.stack(rows)
+        return np.asarray(values, dtype=np.float32)
+    if isinstance(values, list | tuple) and values and not isinstance(values[0], float | int):
+        # Row by row: of a list of arrays torch would read every number by itself.
+        found = torch.stack([torch.as_tensor(row) for row in values])
     else:
         found = torch.as_tensor(values)
-    return found if found.ndim > 1 else found.reshape(1, -1)
+    return found.float() if found.dtype in (torch.float16, torch.bfloat16) else found
 
 
 def _unit(matrix: Any) -> Any:
     # The smallest length is that of torch.nn.functional.normalize: a row of zeros stays one.
     lengths = ((matrix * matrix).sum(-1) ** 0.5).clip(1e-12)
-    return matrix / lengths[:, None]
+    return matrix / lengths[..., None]
+
+
+def _torch() -> Any:
+    try:
+        import torch
+    except ImportError:
+        return None
+    return torch

@@ -1,0 +1,166 @@
+"""What of a model is handed through, and what that means for its stored vectors."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pytest_embedcache.models.handle import ModelHandle
+from pytest_embedcache.vectors.roles import prompts_as_loaded
+from pytest_embedcache.vectors.source import ModelSource
+
+__all__ = ["Delegating"]
+
+#: Of the model: can be set without touching its weights, and is read again at every call.
+_STATE = frozenset(
+    ("default_prompt_name", "max_seq_length", "prompts", "similarity_fn_name", "truncate_dim")
+)
+#: Of the model: hands out nothing that can be changed, and changes nothing.
+_HARMLESS = frozenset(
+    (
+        *("device", "dtype", "get_backend", "get_max_seq_length", "get_model_kwargs"),
+        *("modalities", "save", "save_pretrained", "supports", "training"),
+    )
+)
+#: The same, but they use the tokenizer, which is not safe beside an `encode` in another thread.
+_ALONE = frozenset(("preprocess", "tokenize"))
+#: Interactive shells ask every object for these; that is no reason to load a model.
+_SHELLS = ("_repr_", "_ipython_")
+
+
+class Delegating:
+    """Everything of the model that the class before it does not have itself.
+
+    State (`max_seq_length`, `prompts`, …) is answered from the model's files while it is not
+    loaded, and set on the loaded model. Anything else loads the model and hands it out: from then
+    on its vectors are neither read from the store nor written to it.
+    """
+
+    if TYPE_CHECKING:
+        _source: ModelSource
+
+    def unwrap(self, *, copy: bool = False) -> Any:
+        """The model behind, loaded.
+
+        Whoever gets it may change it, so its vectors are neither read from the store nor written
+        to it any more. With `copy`, a private copy, and the store stays in use.
+        """
+        handle = self._source.load()
+        if copy:
+            with handle.encoding:
+                return _deep_copy(handle.model)
+        handle.handed_out = True
+        return handle.model
+
+    def eval(self) -> Any:
+        """Itself: `encode` always computes in this mode."""
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        if (name.startswith("__") and name.endswith("__")) or name.startswith(_SHELLS):
+            # Copying and pickling ask for many of these, and must not load a model either.
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        if name in _STATE:
+            return self._state_of(name)
+        handle = self._source.load()
+        found = getattr(handle.model, name)  # what is not there is not handed out either
+        if name in _HARMLESS:
+            return found
+        if name in _ALONE:
+            return _alone(handle, found)
+        handle.handed_out = True
+        return found
+
+    def _state_of(self, name: str) -> Any:
+        handle = self._source.loaded()
+        metadata = self._source.identity.metadata
+        if name == "prompts":
+            known = handle.model.prompts if handle else prompts_as_loaded(metadata.prompts)
+            return _Prompts(known, self._change_prompts)
+        if handle is None and name == "similarity_fn_name":
+            return metadata.similarity
+        if handle is None and (name != "max_seq_length" or metadata.max_seq_length is not None):
+            return getattr(metadata, name)
+        return getattr((handle or self._source.load()).model, name)
+
+    def _change_prompts(self, method: str, *args: Any, **kwargs: Any) -> None:
+        handle = self._source.load()
+        with handle.encoding:
+            getattr(handle.model.prompts, method)(*args, **kwargs)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _STATE:
+            value = dict(value) if isinstance(value, _Prompts) else value
+            handle = self._source.load()
+            with handle.encoding:  # not in the middle of an `encode`
+                setattr(handle.model, name, value)
+        elif hasattr(type(self), name):
+            object.__setattr__(self, name, value)  # a test's stand-in for a method of ours
+        else:
+            setattr(self.unwrap(), name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name in vars(self):
+            object.__delattr__(self, name)
+        else:
+            delattr(self.unwrap(), name)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.unwrap()[index]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.unwrap())
+
+    def __len__(self) -> int:
+        return len(self._source.load().model)
+
+    def __bool__(self) -> bool:
+        return True  # without a load, which len() would need
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._source.load().model(*args, **kwargs)
+
+    def __copy__(self) -> Any:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        # A copy of a model is a model of its own: what is done to it concerns nobody else.
+        return self.unwrap(copy=True)
+
+
+def _deep_copy(model: Any) -> Any:
+    return copy.deepcopy(model)
+
+
+def _alone(handle: ModelHandle, method: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with handle.encoding:
+            return method(*args, **kwargs)
+
+    return call
+
+
+class _Prompts(dict[str, str]):
+    """A model's prompts. To change them is to change the model's, which is loaded for that."""
+
+    def __init__(self, known: Mapping[str, str], change: Callable[..., None]) -> None:
+        super().__init__(known)
+        self._change = change
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
+
+def _through(method: str) -> Callable[..., Any]:
+    def call(self: _Prompts, *args: Any, **kwargs: Any) -> Any:
+        self._change(method, *args, **kwargs)
+        return getattr(dict, method)(self, *args, **kwargs)
+
+    return call
+
+
+for _name in (
+    *("__setitem__", "__delitem__", "__ior__", "clear", "pop", "popitem", "setdefault", "update"),
+):
+    setattr(_Prompts, _name, _through(_name))

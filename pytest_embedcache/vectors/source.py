@@ -1,0 +1,175 @@
+"""The model behind the vectors: which one it is, whether the loaded one is it, and its keys."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pytest_embedcache import notices
+from pytest_embedcache.errors import EmbedCacheError, KeyFieldError
+from pytest_embedcache.models.handle import ModelHandle
+from pytest_embedcache.models.identity import Identity
+from pytest_embedcache.models.registry import ModelRegistry, means_the_same_later
+from pytest_embedcache.spec import ModelSpec
+from pytest_embedcache.vectors.calls import Call
+from pytest_embedcache.vectors.keys import KeyFields, KeyMaker
+
+__all__ = ["Keyed", "ModelSource"]
+
+State = tuple[tuple[str, str], ...]
+#: Calls of different options whose key makers are kept.
+_MAX_MAKERS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Keyed:
+    """The keys of one call, and what they were made for: they are of no use after a change of it.
+
+    `state` is what differs from the model as it was loaded; empty where nothing does.
+    """
+
+    maker: KeyMaker
+    identity: Identity
+    state: State
+
+
+class ModelSource:
+    """Ties keys to a model: by the content of its files while it is not loaded, then by itself.
+
+    Args:
+        registry: Has the model, or loads it.
+        spec: Which model.
+
+    Raises, already here, what `ModelRegistry.identify` raises: a wrong name fails at once.
+
+    Attributes:
+        asked: The spec as it was given, but for a path that would lead elsewhere later.
+        spec: Resolved, once that can be done without importing anything heavy.
+        identity: What the keys are made from.
+    """
+
+    def __init__(self, registry: ModelRegistry, spec: ModelSpec) -> None:
+        if not means_the_same_later(spec):
+            # Loaded later, from another directory, a relative path would be another model.
+            spec = spec.replace(name=os.path.abspath(os.path.expanduser(spec.name)))
+        self.registry = registry
+        self.asked = self.spec = spec
+        self.identity: Identity = registry.identify(spec)
+        self._learnt: ModelHandle | None = None
+        self._resolves = self.identity.signature is not None
+        self._makers: dict[tuple[Any, ...], KeyMaker] = {}
+        if self._resolves and spec.device is not None:
+            # So that a model which was loaded under another spelling is seen to be this one.
+            self.spec = registry.resolve(spec)
+
+    def loaded(self) -> ModelHandle | None:
+        """The handle, if the model is loaded; loads nothing."""
+        if not self.spec.is_resolved and self._resolves and self._can_be_loaded():
+            try:
+                self.spec = self.registry.resolve(self.spec)
+            except EmbedCacheError:
+                self._resolves = False  # its files are gone: whoever needs them will be told
+        return self.registry.loaded(self.spec)
+
+    def _can_be_loaded(self) -> bool:
+        # What the device is that was left open can take an import of torch to know; but before
+        # that import nobody has a model of this backend.
+        return self.spec.backend != "torch" or "torch" in sys.modules
+
+    def load(self) -> ModelHandle:
+        """The handle with its model loaded."""
+        handle = self.registry.handle(self.spec, asked_as=self.asked.name)
+        handle.get()
+        self.spec = handle.spec
+        return handle
+
+    def keyed(self, call: Call) -> Keyed | None:
+        """The keys of this call's texts as things are now; None where there can be none.
+
+        Raises `ValueError` for a prompt name that the model does not have.
+        """
+        handle = self.loaded()
+        identity = self.identity
+        state = handle.state() if handle is not None else ()
+        try:
+            maker = self._maker(call, identity, state)
+        except KeyFieldError:
+            return None
+        return None if maker is None else Keyed(maker, identity, state)
+
+    def holds(self, keyed: Keyed, handle: ModelHandle) -> bool:
+        """Whether the keys are those of the loaded model as it is now."""
+        return (
+            self.trusts(handle)
+            and self.identity == keyed.identity
+            and handle.state() == keyed.state
+        )
+
+    def trusts(self, handle: ModelHandle) -> bool:
+        """Whether the loaded model is the one of `identity`; learns the identity if need be."""
+        if handle.handed_out or handle.signature is None:
+            self._say_untrusted(handle)
+            return False
+        if handle.signature != self.identity.signature:
+            self.identity = self.registry.identify(handle.spec)
+            self._learnt = None
+            if handle.signature != self.identity.signature:
+                self._say_untrusted(handle)
+                return False
+        self._learn(handle)
+        return True
+
+    def _maker(self, call: Call, identity: Identity, state: State) -> KeyMaker | None:
+        options = call.key_options(identity.metadata)
+        if options is None or identity.dtype == "float64":  # stored as float32 it would lose bits
+            return None
+        role: str | None
+        prompt: str | None
+        if state:  # the prompts are part of it; what the call says of them is taken literally
+            role, prompt = call.task, f"{call.prompt_name!r} {call.prompt!r}"
+        else:
+            role, prompt = call.role_and_prompt(identity.metadata)
+        simple = "processing_kwargs" not in options
+        name = (identity.fingerprint, role, prompt, tuple(options.items()), state)
+        if simple and (known := self._makers.get(name)) is not None:
+            return known
+        maker = KeyMaker(KeyFields(identity.fingerprint, role, prompt, options, dict(state)))
+        if simple and len(self._makers) < _MAX_MAKERS:
+            self._makers[name] = maker
+        return maker
+
+    def _learn(self, handle: ModelHandle) -> None:
+        """Take the prompts from the loaded model, should the files have told another story."""
+        if self._learnt is handle or handle.state():
+            return
+        identity = self.identity
+        metadata = identity.metadata
+        prompts = dict(getattr(handle.model, "prompts", metadata.prompts))
+        default = getattr(handle.model, "default_prompt_name", metadata.default_prompt_name)
+        cut = getattr(handle.model, "truncate_dim", metadata.truncate_dim)
+        told = (_texts(metadata.prompts), metadata.default_prompt_name, metadata.truncate_dim)
+        if (_texts(prompts), default, cut) != told:
+            self.identity = replace(
+                identity,
+                metadata=replace(
+                    metadata, prompts=prompts, default_prompt_name=default, truncate_dim=cut
+                ),
+            )
+        self._learnt = handle
+
+    def _say_untrusted(self, handle: ModelHandle) -> None:
+        reason = (
+            "it was handed out to be changed"
+            if handle.handed_out
+            else "its files changed while, or after, it was loaded"
+        )
+        notices.degraded(
+            f"vectors of {self.identity.name} are neither read from the store nor written: {reason}"
+        )
+
+
+def _texts(prompts: dict[str, str] | Any) -> dict[str, str]:
+    """Without the empty ones, which versions list or leave out."""
+    return {name: text for name, text in prompts.items() if text}
