@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -15,7 +16,7 @@ def flip_byte(file: Path) -> None:
     content = bytearray(file.read_bytes())
     if file.suffix != ".json":
         content[-1] ^= 1
-        file.write_bytes(content)
+        rewrite(file, bytes(content))
         return
     before = json.loads(bytes(content))
     for at in range(len(content)):
@@ -23,7 +24,7 @@ def flip_byte(file: Path) -> None:
         changed[at] ^= 1
         try:
             if json.loads(bytes(changed)) != before:
-                file.write_bytes(changed)
+                rewrite(file, bytes(changed))
                 return
         except ValueError:
             pass
@@ -38,3 +39,13 @@ def rewrite(file: Path, content: bytes) -> None:
     before = os.stat(file).st_ctime_ns
     while os.stat(file).st_ctime_ns == before:
         file.write_bytes(content)
+
+
+def put(name: str, content: str = "anything") -> Callable[[Path], None]:
+    """A change to a model: the file `name` is there, with that content."""
+
+    def write(model: Path) -> None:
+        (model / name).parent.mkdir(parents=True, exist_ok=True)
+        (model / name).write_text(content)
+
+    return write
