@@ -75,8 +75,9 @@ def test_a_fingerprint_is_remembered_where_the_files_are_gone(
 
 def test_it_is_remembered_across_processes(snapshot: Path) -> None:
     """Another process computed it, this one has only the cache directory."""
-    code = "from pytest_embedcache import ModelSpec\nprint(ModelSpec('tiny', device='cpu').fingerprint())"
-    computed = python(code)
+    computed = python(
+        "from pytest_embedcache import ModelSpec; print(ModelSpec('tiny').fingerprint())"
+    )
     lose_the_cache(snapshot)
     assert ask("tiny").digest == computed
 
