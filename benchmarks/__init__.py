@@ -1,0 +1,1 @@
+"""Numbers, by `python -m benchmarks [NAME…]` or `python3 run.py bench [-- NAME…]`."""
