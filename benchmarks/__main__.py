@@ -1,37 +1,44 @@
-"""Runs benchmarks and prints what they measured; nothing passes or fails by them."""
+"""`python -m benchmarks [NAME…]`: Markdown on standard output, progress on standard error."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import os
 import sys
-import time
-from importlib import import_module
 
-from benchmarks.harness import load, machine
+from benchmarks.harness import render
+from benchmarks.machine import describe
 
-#: NAME -> module with a `run()` that prints.
-BENCHMARKS: dict[str, str] = {}
+#: Name -> what it answers.
+BENCHMARKS = {
+    "registry_hit": "what asking for a loaded model costs",
+    "consumers": "twenty consumers against one",
+    "plugin_overhead": "what the installed plugin adds to pytest",
+    "suite40": "forty tests, with a session fixture and with embedding_model (ten minutes)",
+}
 
 
 def main() -> None:
-    sys.stdout.reconfigure(encoding="utf-8", line_buffering=True)  # type: ignore[union-attr]
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument(
-        "names",
-        nargs="*",
-        metavar="NAME",
-        help=f"one of {', '.join(BENCHMARKS)}; without any, all of them",
+    sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+    listed = "\n".join(f"  {name:<16} {about}" for name, about in BENCHMARKS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=f"Numbers; nothing passes or fails by them.\n\n{listed}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    names = parser.parse_args().names or list(BENCHMARKS)
-    if unknown := [name for name in names if name not in BENCHMARKS]:
-        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
-    print(*machine(), sep="\n")
-    for name in names:
-        module = import_module(BENCHMARKS[name])
-        print(f"\n---- {name}: {(module.__doc__ or '').splitlines()[0]}\n")
-        start = time.perf_counter()
-        module.run()
-        print(f"\n(took {time.perf_counter() - start:.0f} s; {load()})")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="default: all")
+    parser.add_argument("--quick", action="store_true", help="to see that they run; no figures")
+    options = parser.parse_args()
+    if unknown := set(options.names) - set(BENCHMARKS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))} (known: {', '.join(BENCHMARKS)})")
+    # Read when huggingface_hub is imported: no bar for every load.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    for line in describe():
+        print(f"- {line}")
+    for name in options.names or BENCHMARKS:
+        report = importlib.import_module(f"benchmarks.{name}").run(quick=options.quick)
+        print("", *render(report), sep="\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,45 @@
+"""Runs of pytest in fresh processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+
+__all__ = ["environment", "no_other_plugins", "pytest_seconds"]
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """The environment of a run: this one without what changes pytest or keeps bytecode away."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTEST_", "EMBEDCACHE_")) and name != "PYTHONDONTWRITEBYTECODE"
+    }
+    return kept | changes
+
+
+def no_other_plugins() -> list[str]:
+    """Options that keep every installed plugin but ours away."""
+    names = {found.name for found in entry_points(group="pytest11")} - {"embedcache"}
+    return [part for name in sorted(names) for part in ("-p", f"no:{name}")]
+
+
+def pytest_seconds(suite: Path, *options: str, env: Mapping[str, str]) -> float:
+    """Seconds of one run by the clock.
+
+    Raises `RuntimeError` with pytest's output if a test fails.
+    """
+    command = [sys.executable, "-m", "pytest", str(suite), "-q", "-p", "no:cacheprovider", *options]
+    start = time.perf_counter()
+    ran = subprocess.run(
+        command, cwd=suite, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    seconds = time.perf_counter() - start
+    if ran.returncode:
+        raise RuntimeError(f"pytest {' '.join(options)} failed:\n{ran.stdout}")
+    return seconds
