@@ -93,12 +93,11 @@ def machine_lock(
 def _file_lock(path: Path) -> filelock.BaseFileLock:
     import filelock
 
-    try:
-        # Where a file system has no locks, rather none: a lock that is the existence of a file
-        # outlives a holder that was killed.
+    # Where a file system has no locks, rather none: a lock that is the existence of a file
+    # outlives a holder that was killed. An older filelock has none to fall back to.
+    if hasattr(filelock.FileLock, "fallback_to_soft"):
         return filelock.FileLock(path, fallback_to_soft=False)
-    except TypeError:  # an older filelock has none to fall back to
-        return filelock.FileLock(path)
+    return filelock.FileLock(path)
 
 
 def _holder(note: Path) -> str:

@@ -301,6 +301,6 @@ def test_a_short_name_is_one_of_sentence_transformers_own() -> None:
 
 def test_the_names_at_the_root_are_those_of_sentence_transformers() -> None:
     """Our list is the installed one, so that one name means one model to both."""
-    reason = "the list has a name since sentence-transformers 5"
+    reason = "needs sentence-transformers 5 or later, where the list has a name"
     misc = pytest.importorskip("sentence_transformers.util.misc", reason=reason)
     assert set(misc.ORIGINAL_TRANSFORMER_MODELS) == ROOT_NAMES
