@@ -1,0 +1,273 @@
+"""Whatever is done to a model: a vector that is read is that of the model it is read for.
+
+Every test that changes a model reads from another process afterwards: a second `World` over the
+same store, whose model is the one of the files.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from support.encoders import PureModel, World, right, world
+
+from pytest_embedcache import ModelSpec, notices
+from pytest_embedcache.vectors.cached_model import CachedModel
+from pytest_embedcache.vectors.memory import MemoryStore
+
+TEXTS = ["a", "b"]
+
+
+def elsewhere(w: World) -> bytes:
+    """What another process reads, or computes, for the model of the files."""
+    return bytes(World(w.backend, *w.stores).model().encode(TEXTS).tobytes())
+
+
+def here(w: World, **options: Any) -> bytes:
+    return bytes(w.model().encode(TEXTS, **options).tobytes())
+
+
+# ------------------------------------------------------------------------------ handed out
+
+
+def by_index(model: CachedModel) -> None:
+    model[0].weights = "changed"
+
+
+def by_iteration(model: CachedModel) -> None:
+    next(iter(model)).weights = "changed"
+
+
+def by_unwrapping(model: CachedModel) -> None:
+    model.unwrap().weights = "changed"
+
+
+def by_setting(model: CachedModel) -> None:
+    model.weights = "changed"
+
+
+HAND_OUTS = [by_index, by_iteration, by_unwrapping, by_setting]
+
+
+@pytest.fixture
+def iterable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Modules can be iterated over, as a model's are."""
+    monkeypatch.setattr(PureModel, "__iter__", lambda self: iter([self]), raising=False)
+
+
+@pytest.mark.usefixtures("iterable")
+@pytest.mark.parametrize("change", HAND_OUTS)
+@pytest.mark.parametrize("stored", [True, False], ids=["stored", "not stored"])
+def test_a_model_that_was_handed_out_neither_reads_nor_writes(
+    change: Callable[[CachedModel], None], stored: bool
+) -> None:
+    """It computes what it now is, and leaves what is stored to the model of the files."""
+    w = world(MemoryStore())
+    if stored:
+        here(w)
+    change(w.model())
+    assert here(w) == right(TEXTS, weights="changed")
+    assert here(w) == right(TEXTS, weights="changed")
+    assert w.tally()["untrusted"] == 4
+    assert elsewhere(w) == right(TEXTS)
+
+
+@pytest.mark.usefixtures("iterable")
+def test_it_is_said_that_a_model_was_handed_out() -> None:
+    """Once in the log, and counted, with the model's name and the reason."""
+    w = world()
+    w.model().unwrap()
+    here(w)
+    here(w)
+    [(message, count)] = notices.counts().items()
+    assert "m are neither read" in message
+    assert "handed out" in message
+    assert count == 2
+
+
+def test_who_got_the_model_under_another_name_changes_this_one_too() -> None:
+    """Two `CachedModel`s over one loaded model are both without a store."""
+    w = world()
+    other = CachedModel(w.registry, ModelSpec("m", backend="pure", device="cpu"), w.cache)
+    here(w)
+    other.unwrap().weights = "changed"
+    assert here(w) == right(TEXTS, weights="changed")
+
+
+def test_a_device_that_was_left_open_hides_no_hand_out() -> None:
+    """Where `device=None` turned out to be the CPU, both spellings are one model."""
+    w = world()
+    here(w)
+    left_open = CachedModel(w.registry, ModelSpec("m", backend="pure"), w.cache)
+    assert left_open.encode(TEXTS).tobytes() == right(TEXTS)
+    left_open.unwrap().weights = "changed"
+    assert left_open.encode(TEXTS).tobytes() == right(TEXTS, weights="changed")
+    assert here(w) == right(TEXTS, weights="changed")
+    assert elsewhere(w) == right(TEXTS)
+
+
+def test_a_new_model_after_an_eviction_is_the_one_of_the_files() -> None:
+    """What was handed out is gone with it, and the store is used again."""
+    w = world()
+    w.model().unwrap().weights = "changed"
+    w.registry.evict("m")
+    assert here(w) == right(TEXTS)
+    assert w.tally()["computed"] == 2
+
+
+# ------------------------------------------------------------------------------ copies
+
+
+@pytest.mark.parametrize(
+    "take", [lambda m: m.unwrap(copy=True), copy.deepcopy], ids=["unwrap(copy=True)", "deepcopy"]
+)
+def test_a_private_copy_concerns_nobody_else(take: Callable[[CachedModel], Any]) -> None:
+    """Changing it changes no vector of this model, whose store stays in use."""
+    w = world()
+    private = take(w.model())
+    private.weights = "changed"
+    assert private.encode(TEXTS).tobytes() == right(TEXTS, weights="changed")
+    assert here(w) == here(w) == right(TEXTS)
+    assert w.tally()["found"] == {"memory": 2}
+    assert w.tally()["untrusted"] == 0
+    assert elsewhere(w) == right(TEXTS)
+
+
+def test_a_shallow_copy_is_the_model_itself() -> None:
+    """As its modules would be, in a shallow copy."""
+    model = world().model()
+    assert copy.copy(model) is model
+
+
+# ------------------------------------------------------------------------------ state
+
+
+def set_max_seq_length(model: CachedModel) -> Callable[[], None]:
+    before = model.max_seq_length
+    model.max_seq_length = 5
+    return lambda: setattr(model, "max_seq_length", before)
+
+
+def set_truncate_dim(model: CachedModel) -> Callable[[], None]:
+    model.truncate_dim = 4
+    return lambda: setattr(model, "truncate_dim", None)
+
+
+def set_default_prompt(model: CachedModel) -> Callable[[], None]:
+    model.default_prompt_name = "query"
+    return lambda: setattr(model, "default_prompt_name", None)
+
+
+def set_prompts(model: CachedModel) -> Callable[[], None]:
+    before = model.prompts
+    model.prompts = {"query": "x: "}
+    return lambda: setattr(model, "prompts", before)
+
+
+def change_prompts_in_place(model: CachedModel) -> Callable[[], None]:
+    before = model.prompts["query"]
+    model.prompts["query"] = "x: "
+    return lambda: model.prompts.update(query=before)
+
+
+def load_adapter(model: CachedModel) -> Callable[[], None]:
+    inner = model._source.load().model  # as a peft call on a submodule would, unseen by us
+    inner.adapters = ("a",)
+    return lambda: setattr(inner, "adapters", ())
+
+
+STATES = [
+    set_max_seq_length,
+    set_truncate_dim,
+    set_default_prompt,
+    set_prompts,
+    change_prompts_in_place,
+    load_adapter,
+]
+
+
+def expected(w: World) -> tuple[bytes, bytes]:
+    """What the bare model, as it is now, gives for a plain call and for a query."""
+    inner = w.inner()
+    plain, query = inner.encode(TEXTS), inner.encode(TEXTS, prompt_name="query")
+    del inner.batches[-2:]
+    return plain.tobytes(), query.tobytes()
+
+
+def given(w: World) -> tuple[bytes, bytes]:
+    return here(w), w.model().encode_query(TEXTS).tobytes()
+
+
+@pytest.mark.parametrize("change", STATES)
+def test_a_changed_state_has_vectors_of_its_own_and_the_old_ones_come_back_with_it(
+    change: Callable[[CachedModel], Callable[[], None]],
+) -> None:
+    """Each state finds what it stored; another process, in the state of the files, finds that."""
+    w = world(MemoryStore(), prompts={"query": "q: "})
+    first = given(w)
+    assert first == expected(w)
+    put_back = change(w.model())
+    assert given(w) == expected(w) != first
+    assert given(w) == expected(w)
+    assert elsewhere(w) == first[0]
+    batches = len(w.batches())
+    put_back()
+    assert given(w) == first
+    assert len(w.batches()) == batches  # found, not computed again
+    assert w.tally()["untrusted"] == 0
+
+
+@pytest.mark.parametrize("change", STATES)
+def test_a_state_that_was_changed_before_anything_was_stored_spoils_nothing(
+    change: Callable[[CachedModel], Callable[[], None]],
+) -> None:
+    """The first vectors of a store may be those of a changed model."""
+    w = world(MemoryStore(), prompts={"query": "q: "})
+    change(w.model())
+    assert given(w) == expected(w)
+    assert elsewhere(w) == right(TEXTS)
+    fresh = World(w.backend, *w.stores)
+    assert fresh.model().encode_query(TEXTS).tobytes() == right(TEXTS, "q: ")
+
+
+def test_two_changed_states_are_told_apart() -> None:
+    """Of two processes with different states none reads the other's."""
+    store = MemoryStore()
+    one = world(store)
+    other = World(one.backend, store)
+    one.model().max_seq_length = 5
+    other.model().max_seq_length = 6
+    for _ in range(2):
+        assert here(one) == right(TEXTS, max_seq_length=5)
+        assert here(other) == right(TEXTS, max_seq_length=6)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        lambda p: p.update(query="x: "),
+        lambda p: p.__setitem__("query", "x: "),
+        lambda p: p.__ior__({"query": "x: "}),
+        lambda p: (p.pop("query"), p.setdefault("query", "x: ")),
+        lambda p: (p.clear(), p.update({"query": "x: "})),
+    ],
+    ids=["update", "setitem", "ior", "pop and setdefault", "clear"],
+)
+def test_prompts_that_are_changed_in_place_are_the_models(method: Callable[[Any], object]) -> None:
+    """Also while the model is not loaded, and by every method that changes a dict."""
+    w = world(prompts={"query": "q: "})
+    prompts = w.model().prompts
+    assert not w.model().is_loaded
+    method(prompts)
+    assert w.inner().prompts["query"] == prompts["query"] == "x: "
+    assert w.model().encode_query(TEXTS).tobytes() == right(TEXTS, "x: ")
+
+
+def test_prompts_are_a_dict() -> None:
+    """They compare, print and copy as one."""
+    prompts = world(prompts={"query": "q: "}).model().prompts
+    assert isinstance(prompts, dict)
+    assert repr(prompts) == repr(dict(prompts))
+    assert type(copy.deepcopy(prompts)) is dict
