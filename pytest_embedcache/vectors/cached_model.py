@@ -13,10 +13,11 @@ from pytest_embedcache.vectors.calls import PRECISIONS, Call, read_inputs
 from pytest_embedcache.vectors.convert import converted, empty
 from pytest_embedcache.vectors.delegation import Delegating
 from pytest_embedcache.vectors.encoder import TextEncoder
+from pytest_embedcache.vectors.keys import KeyFields
 from pytest_embedcache.vectors.quantize import quantized
 from pytest_embedcache.vectors.roles import ROLES, prompt_name_of
 from pytest_embedcache.vectors.similarity import pairwise, similarity
-from pytest_embedcache.vectors.source import ModelSource
+from pytest_embedcache.vectors.source import Keyed, ModelSource
 
 __all__ = ["CachedModel"]
 
@@ -222,13 +223,18 @@ class CachedModel(Delegating):
         """Whether the model behind is in memory."""
         return self._source.loaded() is not None
 
-    def keys(self, texts: Iterable[str], **kwargs: Any) -> list[bytes]:
+    def keys(self, texts: Iterable[str], *, role: str | None = None, **kwargs: Any) -> list[bytes]:
         """The keys (32 bytes each) under which `encode(texts, **kwargs)` looks into the store.
 
-        Empty where such a call cannot be stored.
+        With `role`, as `encode_query` or `encode_document`. Empty where nothing can be stored.
         """
-        keyed = self._source.keyed(Call.of(kwargs))
+        keyed = self._keyed(role, kwargs)
         return [] if keyed is None else keyed.maker.keys(texts)
+
+    def key_fields(self, *, role: str | None = None, **kwargs: Any) -> KeyFields | None:
+        """What goes into the keys of `keys(…, role=role, **kwargs)` beside the text, if any can."""
+        keyed = self._keyed(role, kwargs)
+        return None if keyed is None else keyed.maker.fields
 
     def invalidate(self, texts: str | Iterable[str], **kwargs: Any) -> int:
         """Forget the stored vectors of `texts`, in every role; returns how many there were.
@@ -244,16 +250,18 @@ class CachedModel(Delegating):
             raise TypeError("only the vectors of texts are stored, and can be forgotten")
         if self._cache.store is None:
             return 0
-        keys = set(self.keys(listed, **kwargs))
-        for role in ROLES:
-            name, prompt = self._in_role(role, kwargs.get("prompt_name"), kwargs.get("prompt"))
-            options = kwargs | {"task": role, "prompt_name": name, "prompt": prompt}
-            keys.update(self.keys(listed, **options))
+        keys = {key for role in (None, *ROLES) for key in self.keys(listed, role=role, **kwargs)}
         return self._cache.store.delete_many(self.fingerprint, sorted(keys))
 
     def clear(self) -> int:
         """Forget all stored vectors of this model; returns how many there were."""
         return self._cache.store.clear(self.fingerprint) if self._cache.store else 0
+
+    def _keyed(self, role: str | None, options: dict[str, Any]) -> Keyed | None:
+        if role is not None:
+            name, prompt = self._in_role(role, options.get("prompt_name"), options.get("prompt"))
+            options = options | {"task": role, "prompt_name": name, "prompt": prompt}
+        return self._source.keyed(Call.of(options))
 
     def _in_role(
         self, role: str, prompt_name: str | None, prompt: str | None
