@@ -9,6 +9,7 @@ warnings into errors would then be broken by its cache.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 
 __all__ = ["counts", "degraded", "reset"]
@@ -37,3 +38,13 @@ def reset() -> None:
     """Forget all messages (for tests)."""
     with _lock:
         _counts.clear()
+
+
+def _renew() -> None:
+    """In a forked child: a thread that held the lock does not exist here."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
