@@ -18,6 +18,7 @@ __all__ = [
     "make_directory",
     "read_json",
     "say_unusable",
+    "user_directory",
     "write_atomically",
     "write_json",
 ]
@@ -32,13 +33,16 @@ def cache_directory(directory: str | os.PathLike[str] | None = None) -> Path:
     `directory`, else the environment variable `EMBEDCACHE_DIR`, else the platform's cache
     directory for the user.
     """
-    chosen = directory or os.environ.get("EMBEDCACHE_DIR")
-    if not chosen:
-        # Imported here: most processes are told their directory, and the import costs 18 ms.
-        import platformdirs
-
-        chosen = platformdirs.user_cache_dir("embedcache", appauthor=False)
+    chosen = directory or os.environ.get("EMBEDCACHE_DIR") or user_directory()
     return Path(os.path.abspath(os.path.expanduser(chosen))) / FORMAT
+
+
+def user_directory() -> str:
+    """The platform's cache directory for the user, whatever the environment says of ours."""
+    # Imported here: most processes are told their directory, and the import costs 18 ms.
+    import platformdirs
+
+    return platformdirs.user_cache_dir("embedcache", appauthor=False)
 
 
 def say_unusable(directory: Path, error: OSError) -> None:

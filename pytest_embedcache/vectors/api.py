@@ -7,7 +7,7 @@ import functools
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from pytest_embedcache.errors import SettingsError
@@ -42,6 +42,7 @@ class StoreSettings:
         cache_ttl: Seconds after which a vector in SQLite is computed anew; `None` keeps it.
         memory_max_size: Bytes of the memory tier.
         redis_url: A Redis that several machines share, `redis://` or `rediss://`; `None` for none.
+            Not in the repr: it may hold a password.
         redis_prefix: The first part of its keys.
         redis_ttl: Seconds after which a vector in Redis goes.
     """
@@ -50,7 +51,7 @@ class StoreSettings:
     cache_max_size: int = 4 * _GIB
     cache_ttl: float | None = None
     memory_max_size: int = _GIB // 8
-    redis_url: str | None = None
+    redis_url: str | None = field(default=None, repr=False)
     redis_prefix: str = "embed"
     redis_ttl: int = 7 * 24 * 3600
 
@@ -129,10 +130,15 @@ def default_cache() -> VectorCache:
 
 def _open_default() -> VectorCache:
     settings = StoreSettings.from_environment()
+    directory = cache_directory(settings.directory)  # as it is now, like the store's
     cache = open_cache(settings)
+    process = os.getpid()
 
     def at_end() -> None:
-        history.append(cache_directory(settings.directory), cache.tallies.rows())
+        # A forked child has its parent's loads among its own.
+        registry = registries._default if os.getpid() == process else None
+        models = registry.stats().as_dict()["models"] if registry else ()
+        history.append(directory, history.rows_of(cache.tallies.as_dict(), models))
         cache.close()
 
     atexit.register(at_end)

@@ -45,6 +45,12 @@ class VectorCache:
                 with contextlib.suppress(StoreError):  # the vectors are what matters
                     store.label(fingerprint, name)
 
+    def swap_store(self, store: TieredStore | None) -> TieredStore | None:
+        """Go on with another store; returns the one until now, which stays open."""
+        previous, self.store = self.store, store
+        self._labelled = {}
+        return previous
+
     def close(self) -> None:
         """Close the store."""
         if self.store is not None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from pytest_embedcache.vectors.cache import VectorCache
+    from pytest_embedcache.vectors.tiered import TieredStore
 
 __all__ = ["SLICE", "Compute", "TextEncoder"]
 
@@ -52,9 +53,12 @@ class TextEncoder:
     def __init__(self, source: ModelSource, cache: VectorCache) -> None:
         self._source = source
         self._cache = cache
-        self._store = cache.store
         #: The model whose vectors turned out not to fit into the store.
         self._unstorable: ModelHandle | None = None
+
+    @property
+    def _store(self) -> TieredStore | None:
+        return self._cache.store
 
     def matrix(
         self, texts: Sequence[str], call: Call, compute: Compute, *, progress: bool = False

@@ -6,20 +6,28 @@ A run that found everything computed nothing, and would not know what a text cos
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pytest_embedcache import notices
-from pytest_embedcache.files import make_directory, write_atomically
+from pytest_embedcache.files import make_directory
 
-__all__ = ["Past", "append", "read"]
+__all__ = ["Past", "append", "read", "rows_of"]
 
-#: Bytes; above it the older half of the file goes.
+#: Bytes of the two files together; above it the older half goes.
 MAX_BYTES = 512 * 1024
+
+_FILE = "history.jsonl"
+#: The older half. Renamed and not rewritten: who is writing to it meanwhile loses no line.
+_OLDER = "history-older.jsonl"
+_COUNTS = ("asked", "computed", "loads")
+_SECONDS = ("encode_seconds", "load_seconds")
 
 
 @dataclass
@@ -50,50 +58,100 @@ class Past:
         """What one load has cost so far; 0 where there was none."""
         return self.load_seconds / self.loads if self.loads else 0.0
 
+    @property
+    def hit_rate(self) -> float | None:
+        """Part of the vectors looked for in the store that were there; None where none were."""
+        found = sum(self.found.values())
+        return found / (found + self.computed) if found + self.computed else None
+
+    def __iadd__(self, other: Past) -> Past:
+        for name in (*_COUNTS, *_SECONDS):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for tier, count in other.found.items():
+            self.found[tier] = self.found.get(tier, 0) + count
+        return self
+
+
+def rows_of(
+    vectors: Mapping[str, Mapping[str, Any]], models: Iterable[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """The rows for `append`, from tallies by model and from rows of `ModelStats`."""
+    found = {
+        name: {"model": name, **{key: tally[key] for key in ("asked", "found", "computed")}}
+        | {"encode_seconds": tally["encode_seconds"]}
+        for name, tally in vectors.items()
+    }
+    for model in models:
+        if model["loads"] and model.get("backend") != "fake":
+            row = found.setdefault(model["name"], {"model": model["name"]})
+            row["loads"] = row.get("loads", 0) + model["loads"]
+            seconds = model["load_seconds"] + model["import_seconds"]
+            row["load_seconds"] = row.get("load_seconds", 0.0) + seconds
+    return list(found.values())
+
 
 def append(directory: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Add one line for each row (`model` and the fields of `Past`); never fails the caller."""
     lines = "".join(json.dumps(dict(row), sort_keys=True) + "\n" for row in rows)
     if not lines:
         return
-    path = directory / "history.jsonl"
+    path = directory / _FILE
     try:
         make_directory(directory)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            os.write(handle, lines.encode())
-            size = os.fstat(handle).st_size
+            if _torn(handle):  # somebody was killed in a write, or the disk was full
+                lines = "\n" + lines
+            data = lines.encode()
+            if os.write(handle, data) < len(data):
+                raise OSError("the disk is full")
+            full = os.fstat(handle)
         finally:
             os.close(handle)
-        if size > MAX_BYTES:
-            _halve(path)
+        if full.st_size > MAX_BYTES // 2 and os.stat(path).st_ino == full.st_ino:
+            os.replace(path, directory / _OLDER)
     except OSError as error:
         notices.degraded(f"cannot keep the history in {path}: {error.strerror or error}")
 
 
-def _halve(path: Path) -> None:
-    lines = path.read_bytes().splitlines(keepends=True)
-    write_atomically(path, b"".join(lines[len(lines) // 2 :]))
+def _torn(handle: int) -> bool:
+    size = os.fstat(handle).st_size
+    if not size:
+        return False
+    os.lseek(handle, size - 1, os.SEEK_SET)
+    return os.read(handle, 1) != b"\n"
 
 
 def read(directory: Path) -> dict[str, Past]:
-    """The sums by model; lines that cannot be read are passed over."""
+    """The sums by model; lines that cannot be read are passed over, whole."""
     found: dict[str, Past] = {}
-    try:
-        lines = (directory / "history.jsonl").read_bytes().splitlines()
-    except OSError:
-        return found
-    for line in lines:
+    for line in _lines(directory):
         try:
             row = json.loads(line)
-            past = found.setdefault(str(row["model"]), Past())
-            for tier, count in dict(row.get("found", {})).items():
-                past.found[tier] = past.found.get(tier, 0) + int(count)
-            past.asked += int(row.get("asked", 0))
-            past.computed += int(row.get("computed", 0))
-            past.encode_seconds += float(row.get("encode_seconds", 0.0))
-            past.loads += int(row.get("loads", 0))
-            past.load_seconds += float(row.get("load_seconds", 0.0))
-        except (ValueError, KeyError, TypeError, AttributeError):
+            model, past = row["model"], _past(row)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
             continue
+        if isinstance(model, str):
+            total = found.setdefault(model, Past())
+            total += past
     return found
+
+
+def _lines(directory: Path) -> Iterator[bytes]:
+    for name in (_OLDER, _FILE):
+        with contextlib.suppress(OSError):
+            yield from (directory / name).read_bytes().splitlines()
+
+
+def _past(row: Mapping[str, Any]) -> Past:
+    tiers = {str(tier): _number(int, count) for tier, count in row.get("found", {}).items()}
+    counts = {name: _number(int, row.get(name, 0)) for name in _COUNTS}
+    seconds = {name: _number(float, row.get(name, 0.0)) for name in _SECONDS}
+    return Past(found=tiers, **counts, **seconds)
+
+
+def _number(kind: type[Any], value: Any) -> Any:
+    number = kind(value)
+    if not math.isfinite(number) or number < 0:
+        raise ValueError(f"{value!r} is no amount")
+    return number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -43,6 +44,7 @@ class Tallies:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._by_model: dict[str, Tally] = {}
+        self._pid = os.getpid()
 
     def add(
         self, model: str, *, found: Mapping[str, int] | None = None, **counts: int | float
@@ -62,10 +64,6 @@ class Tallies:
         with self._lock:
             return {model: tally.as_dict() for model, tally in self._by_model.items()}
 
-    def rows(self) -> list[dict[str, Any]]:
-        """One row of the history for each model that was asked for anything."""
-        return [{"model": model, **counts} for model, counts in self.as_dict().items()]
-
     def reset(self) -> None:
         """Forget all counts."""
         with self._lock:
@@ -76,5 +74,8 @@ class Tallies:
         self._lock.acquire()
 
     def after_fork(self) -> None:
-        """Go on, in parent and child."""
+        """Go on; a child begins at nothing, or its parent's texts would be counted twice."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._by_model = {}
         self._lock.release()
