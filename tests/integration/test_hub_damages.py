@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.asking import COMMIT, NAME, WANTED, about_models, ask, fetched
+from support.asking import COMMIT, NAME, WANTED, Asked, about_models, ask, fetched
 from support.damage import flip_byte
 from support.hub import MockHub
 from support.models import add_to_hub_cache
@@ -77,6 +77,24 @@ def flip_a_bit_of_a_small_file(snapshot: Path) -> None:
 
 def cut_off_the_list_of_modules(snapshot: Path) -> None:
     (snapshot / "modules.json").resolve().write_text("[")
+
+
+@pytest.mark.parametrize("at", ["vocab.txt", "model.safetensors", "modules.json", "config.json"])
+def test_a_killed_fetch_leaves_nothing_that_is_taken_for_the_model(
+    hub: MockHub, whole: Path, at: str
+) -> None:
+    """Offline there is an error and no half of it; with a healthy Hub the rest is fetched."""
+    hub.stalls_at = at
+    asked = Asked(environment={})
+    assert hub.stalled.wait(60)
+    asked.kill()
+    hub.stalls_at = None
+    for revision in (None, COMMIT):
+        answer = ask(environment={"HF_HUB_OFFLINE": "1"}, revision=revision)
+        assert answer["error"] in ("ModelNotFoundError", "SnapshotError")
+    snapshot = Path(ask()["path"])
+    for name in WANTED:
+        assert (snapshot / name).read_bytes() == (whole / name).read_bytes(), name
 
 
 @pytest.mark.parametrize(

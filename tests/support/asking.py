@@ -61,6 +61,10 @@ class Asked:
             text=True,
         )
 
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
     def answer(self) -> dict[str, Any]:
         out, err = self._process.communicate(timeout=120)
         assert self._process.returncode == 0, err

@@ -18,6 +18,8 @@ class MockHub:
         requests: "METHOD /path" of every request, in order.
         status: If set, every answer has this status and no content.
         silent: If set, a request gets no answer until the hub is closed.
+        stalls_at: A file that is not sent until the hub is closed.
+        stalled: Set when somebody asked for that file.
     """
 
     def __init__(self) -> None:
@@ -25,6 +27,8 @@ class MockHub:
         self.requests: list[str] = []
         self.status: int | None = None
         self.silent = False
+        self.stalls_at: str | None = None
+        self.stalled = threading.Event()
         self._closing = threading.Event()
         hub = self
 
@@ -63,6 +67,10 @@ class MockHub:
             return
         if self.status is not None:
             self._send(request, self.status, b"")
+            return
+        if request.command == "GET" and self.stalls_at and path.endswith(f"/{self.stalls_at}"):
+            self.stalled.set()
+            self._closing.wait()
             return
         if path.startswith("/api/models/"):
             self._api(request, path.removeprefix("/api/models/"))
