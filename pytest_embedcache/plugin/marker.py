@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from pytest_embedcache.plugin.settings import Mode
-from pytest_embedcache.spec import ModelSpec
 
 __all__ = ["KEYS", "apply_marker", "marked"]
 
@@ -39,6 +38,8 @@ def marked(definition: Any) -> dict[str, Any]:
             )
         merged = {**mark.kwargs, **merged}
     if merged:
+        from pytest_embedcache.spec import ModelSpec
+
         if merged.get("device") == "auto":
             merged["device"] = None
         try:

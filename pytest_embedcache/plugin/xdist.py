@@ -9,7 +9,6 @@ import pytest
 from pytest_embedcache.plugin.costs import past_costs, remember_costs
 from pytest_embedcache.plugin.counts import Counts, merge, with_savings
 from pytest_embedcache.plugin.options import read_settings
-from pytest_embedcache.plugin.pins import forget
 from pytest_embedcache.plugin.run import Run
 from pytest_embedcache.plugin.settings import Settings
 
@@ -70,6 +69,8 @@ class Controller(Alone):
     def finish(self) -> None:
         super().finish()
         if self.result()["models"] or self.result()["vectors"]:
+            from pytest_embedcache.plugin.pins import forget
+
             for name in self._names:
                 forget(self.run, name)
 
