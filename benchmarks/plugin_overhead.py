@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import compileall
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import pytest_embedcache
 from benchmarks.children import environment, no_other_plugins, pytest_seconds
 from benchmarks.harness import Report, Target, difference, in_turns, say
 
@@ -22,13 +25,27 @@ print("imported:", *sorted({heavy!r} & sys.modules.keys()))
 """
 
 
+def _as_installed(folder: Path) -> str:
+    """A copy of the package with the bytecode that pip leaves, and none that pytest left."""
+    copy = folder / "pytest_embedcache"
+    shutil.copytree(
+        Path(pytest_embedcache.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__")
+    )
+    compileall.compile_dir(copy, quiet=1)
+    return str(folder)
+
+
 def run(*, quick: bool = False) -> Report:
     with tempfile.TemporaryDirectory() as folder:
-        suite = Path(folder)
+        suite = Path(folder, "suite")
+        suite.mkdir()
         (suite / "pytest.ini").write_text("[pytest]\n", encoding="ascii")
         (suite / "test_nothing.py").write_text("def test_nothing(): pass\n", encoding="ascii")
         alone = no_other_plugins()
-        kept, none = environment(), environment(PYTHONDONTWRITEBYTECODE="1")
+        kept = environment()
+        none = environment(
+            PYTHONDONTWRITEBYTECODE="1", PYTHONPATH=_as_installed(Path(folder, "site"))
+        )
         without = [*alone, "-p", "no:embedcache"]
         cases = {
             "without": lambda: pytest_seconds(suite, *without, env=kept),
