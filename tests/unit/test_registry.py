@@ -15,6 +15,7 @@ from support.toys import DEADLOCK, Gate, Toy, ToyBackend, boarded, start
 from pytest_embedcache import ModelRegistry, ModelSpec, default_registry, get_model
 from pytest_embedcache.errors import ModelSpecError
 from pytest_embedcache.models import defaults
+from pytest_embedcache.models import registry as registries
 from pytest_embedcache.models.registry import all_registries, swap_default_registry
 from pytest_embedcache.vectors import api
 from pytest_embedcache.vectors.cache import VectorCache
@@ -403,16 +404,23 @@ def no_default() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("no_default")
-def test_the_default_registry_is_made_once_and_on_demand() -> None:
-    """32 threads that ask at once get the same one."""
-    barrier = threading.Barrier(THREADS)
+def test_the_default_registry_is_made_once_and_on_demand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """32 threads that all found none get the same one."""
+    barrier, lock = threading.Barrier(THREADS), threading.Lock()
 
-    def ask() -> ModelRegistry:
-        barrier.wait(DEADLOCK)
-        return default_registry()
+    class TogetherThenOneByOne:
+        def __enter__(self) -> None:
+            barrier.wait(DEADLOCK)  # after the first look, before the second
+            lock.acquire()
 
-    asked = [start(ask) for _ in range(THREADS)]
-    assert {future.result(DEADLOCK) for future in asked} == {default_registry()}
+        def __exit__(self, *error: object) -> None:
+            lock.release()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(registries, "_default_lock", TogetherThenOneByOne())
+        asked = [start(default_registry) for _ in range(THREADS)]
+        found = {future.result(DEADLOCK) for future in asked}
+    assert found == {default_registry()}
 
 
 @pytest.mark.usefixtures("no_default")
