@@ -27,7 +27,7 @@ def describe() -> Iterator[str]:
     yield f"processor: {_processor()}, {usable_cores()} cores usable"
     if memory := _memory():
         yield f"memory: {memory:.1f} GiB"
-    yield f"system: {platform.system()} {platform.release()}"
+    yield f"system: {platform.system()}, {platform.machine()}"
     yield f"Python: {platform.python_version()} ({platform.python_implementation()})"
     yield f"packages: {', '.join(_versions())}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -116,6 +117,22 @@ def test_a_scenario_without_its_libraries_says_so(name: str, tiny: Path) -> None
     assert ran.stderr.startswith("❌ ")
     assert "pytest-embedcache[sentence-transformers]" in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+@needs_the_model
+def test_the_suite_of_the_demo_needs_one_load(minilm_in_hub_cache: Path, tmp_path: Path) -> None:
+    """Fixtures, marker and code under test of the demo share one model, and then vectors."""
+    report = tmp_path / "counts.json"
+    options = ["-q", "-p", "no:cacheprovider", f"--embedcache-json={report}"]
+    loads, encoded = [], []
+    for _ in ("cold", "warm"):
+        ran = run_python("-m", "pytest", str(EXAMPLES / "demo"), *options)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        totals = json.loads(report.read_text(encoding="utf-8"))["totals"]
+        loads.append(totals["loads"])
+        encoded.append(totals["computed"])
+    assert loads == [1, 0]
+    assert encoded[0] > encoded[1] == 0
 
 
 def scenario(*, only_counts: bool = False) -> Scenario:
