@@ -98,7 +98,7 @@ def decode_many(
 
 
 def check_vectors(items: Mapping[bytes, object]) -> dict[bytes, np.ndarray]:
-    """The same vectors, contiguous, if all of them can be stored.
+    """The same vectors, if all of them can be stored.
 
     Raises:
         VectorError: One cannot; it is named by its key.
@@ -109,7 +109,7 @@ def check_vectors(items: Mapping[bytes, object]) -> dict[bytes, np.ndarray]:
             raise VectorError(key, f"it is {_describe(vector)}")
         if not vector.size:
             raise VectorError(key, "it is empty")
-        vectors[key] = np.ascontiguousarray(vector)
+        vectors[key] = vector
     # All at once, and one by one only to name the culprit: seven times faster.
     if vectors and not np.isfinite(np.concatenate(list(vectors.values()))).all():
         for key, vector in vectors.items():

@@ -2,7 +2,8 @@
 
 A lock that another thread holds at the moment of a fork is never released in the child, and a
 SQLite connection must not be carried across. So stores are told before a fork, when they come to
-rest and stay so, and again after it, in the parent and in the child.
+rest and stay so, and again after it, in the parent and in the child. All come to rest together:
+nobody may wait for one such lock while holding another.
 """
 
 from __future__ import annotations

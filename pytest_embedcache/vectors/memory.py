@@ -84,22 +84,24 @@ class MemoryStore:
         winners = {}
         with self._lock:
             now = self._clock()
+            expires = now + self._ttl
+            entries = self._entries
             for key, vector in vectors.items():
                 name = (fingerprint, key)
-                entry = self._entries.get(name)
-                if entry is not None and entry[1] > now:
-                    self._entries.move_to_end(name)
-                    if not same(entry[0], vector):
-                        winners[key] = entry[0]
-                    continue
+                entry = entries.get(name)
                 if entry is not None:
+                    if entry[1] > now:
+                        entries.move_to_end(name)
+                        if not same(entry[0], vector):
+                            winners[key] = entry[0]
+                        continue
                     self._remove(name)
-                if vector.nbytes > self._max_bytes:
+                size = vector.nbytes
+                if size > self._max_bytes:
                     continue  # it would only push out all the others
                 # Its own bytes: a view would keep a whole batch alive, and could be changed.
-                kept = np.frombuffer(vector.tobytes(), np.float32)
-                self._entries[name] = (kept, now + self._ttl)
-                self._bytes += kept.nbytes
+                entries[name] = (np.frombuffer(vector.tobytes(), np.float32), expires)
+                self._bytes += size
             self._shrink()
         return winners
 

@@ -90,6 +90,11 @@ class RedisStore:
     def __repr__(self) -> str:
         return f"RedisStore({self._address.location}, prefix={self._prefix!r})"
 
+    @property
+    def location(self) -> str:
+        """Where it is, for people: no credentials."""
+        return self._address.location
+
     def get_many(self, fingerprint: str, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
         found: dict[bytes, np.ndarray] = {}
         for chunk in _chunks(keys, _CHUNK):

@@ -8,16 +8,17 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import islice
 from os import PathLike
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
-from pytest_embedcache.errors import StoreError
+from pytest_embedcache.errors import StoredValueError, StoreError
 from pytest_embedcache.files import cache_directory
+from pytest_embedcache.vectors import sqlite_rows as rows
 from pytest_embedcache.vectors import sqlite_upkeep as upkeep
-from pytest_embedcache.vectors.codec import check_vectors, decode_many, pack, same
+from pytest_embedcache.vectors.codec import check_vectors, decode, pack, same
 from pytest_embedcache.vectors.counts import Counts
 from pytest_embedcache.vectors.sqlite_file import SqliteFile
 from pytest_embedcache.vectors.sqlite_schema import transaction
@@ -26,16 +27,10 @@ from pytest_embedcache.vectors.store import StoreStats
 __all__ = ["DEFAULT_MAX_BYTES", "SqliteStore"]
 
 DEFAULT_MAX_BYTES = 2 * 2**30
-#: Keys in one SELECT: more is no faster, and an old SQLite admits 999 variables.
-_CHUNK = 500
 #: Vectors in one transaction, so that other writers get their turn.
 _TRANSACTION = 2000
 
 _T = TypeVar("_T")
-#: id, key, value; in a damaged database each may be of any type.
-_Row = tuple[int, bytes, Any]
-
-_MODEL = "(SELECT id FROM models WHERE fingerprint = ?)"
 _INSERT = (
     "INSERT INTO vectors (model, key, stored, value) VALUES (?, ?, ?, ?)"
     # What is found here had expired or was damaged, or it would not be inserted.
@@ -80,13 +75,13 @@ class SqliteStore:
         self._uses = upkeep.Uses()
 
     def get_many(self, fingerprint: str, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
-        rows = self._run(partial(self._select, fingerprint=fingerprint, keys=keys))
-        found, bad = _decode(rows, keys)
+        answer = self._run(partial(self._select, fingerprint=fingerprint, keys=keys))
+        found, bad = rows.decode(answer, keys)
         if bad:
             self._counts.add(corrupt=len(bad))
             with contextlib.suppress(StoreError):  # where it cannot be deleted it is a miss again
-                self._run(partial(_delete_rows, rows=bad))
-        self._uses.note([row[0] for row in rows], self._clock())
+                self._run(partial(rows.delete_rows, rows=bad))
+        self._uses.note([row[0] for row in answer], self._clock())
         self._counts.add(hits=len(found), misses=len(keys) - len(found))
         return found
 
@@ -95,34 +90,24 @@ class SqliteStore:
     ) -> dict[bytes, np.ndarray]:
         vectors = check_vectors(items)
         winners = {}
-        for keys in _chunks(vectors, _TRANSACTION):
+        for keys in rows.chunks(vectors, _TRANSACTION):
             values = {key: pack(vectors[key], key) for key in keys}
-            stored, corrupt, evicted = self._run(
-                partial(self._insert, fingerprint=fingerprint, values=values)
+            insert = partial(
+                self._insert, fingerprint=fingerprint, values=values, uses=self._uses.take()
             )
+            stored, corrupt, evicted = self._run(insert)
             self._counts.add(corrupt=corrupt, evictions=evicted)
             winners.update({k: old for k, old in stored.items() if not same(old, vectors[k])})
         return winners
 
     def delete_many(self, fingerprint: str, keys: Sequence[bytes]) -> int:
-        statement = f"DELETE FROM vectors WHERE model = {_MODEL} AND key IN"
-
-        def delete(connection: sqlite3.Connection) -> int:
-            with transaction(connection):
-                return sum(
-                    connection.execute(
-                        f"{statement} {_marks(chunk)}", (fingerprint, *chunk)
-                    ).rowcount
-                    for chunk in _chunks(keys, _CHUNK)
-                )
-
-        return self._run(delete)
+        return self._run(partial(rows.delete_keys, fingerprint=fingerprint, keys=keys))
 
     def clear(self, fingerprint: str | None = None) -> int:
         statement = "DELETE FROM vectors"
         values: tuple[str, ...] = ()
         if fingerprint is not None:
-            statement, values = f"{statement} WHERE model = {_MODEL}", (fingerprint,)
+            statement, values = f"{statement} WHERE model = {rows.MODEL}", (fingerprint,)
 
         def delete(connection: sqlite3.Connection) -> int:
             with transaction(connection):
@@ -148,7 +133,7 @@ class SqliteStore:
             evictions=self._counts["evictions"],
             details={
                 "path": str(self.path),
-                "file_bytes": self.path.stat().st_size,
+                "file_bytes": _size(self.path),
                 "journal_mode": self._file.journal_mode,
                 "read_only": self._file.read_only,
                 "moved_aside": self._file.moved_aside,
@@ -158,10 +143,19 @@ class SqliteStore:
 
     def close(self) -> None:
         """Close the connections of all threads; the next use opens new ones."""
-        if self._uses and self._file.is_open:
-            # Without a write in the whole run, what is read every day would count as unused.
+        uses = self._uses.take()
+
+        def write(connection: sqlite3.Connection) -> None:
+            # Only if an eviction is near, and no other process is writing.
+            if upkeep.bytes_used(connection) > self._max_bytes / 2:
+                connection.execute("PRAGMA busy_timeout = 0")
+                with transaction(connection):
+                    upkeep.write_uses(connection, uses)
+
+        if uses and self._file.is_open:
+            # After a run without a write, what is read every day would count as unused.
             with contextlib.suppress(StoreError):
-                self._file.run(self._write_uses)
+                self._file.run(write)
         self._file.close()
 
     # ------------------------------------------------------------------------------ upkeep
@@ -171,7 +165,7 @@ class SqliteStore:
 
         def write(connection: sqlite3.Connection) -> None:
             found = connection.execute(
-                f"SELECT label FROM models WHERE id = {_MODEL}", (fingerprint,)
+                f"SELECT label FROM models WHERE id = {rows.MODEL}", (fingerprint,)
             )
             if found.fetchone() == (label,):
                 return
@@ -190,10 +184,11 @@ class SqliteStore:
 
     def prune(self) -> int:
         """Delete what has expired, and what is above the bound; returns how many vectors."""
+        uses = self._uses.take()
 
         def delete(connection: sqlite3.Connection) -> tuple[int, int]:
             with transaction(connection):
-                self._uses.write(connection)
+                upkeep.write_uses(connection, uses)
                 statement = "DELETE FROM vectors WHERE stored <= ?"
                 expired = connection.execute(statement, (self._clock() - self._ttl,)).rowcount
                 return expired, upkeep.evict(connection, self._max_bytes)
@@ -207,10 +202,10 @@ class SqliteStore:
 
         def shrink(connection: sqlite3.Connection) -> int:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            before = self.path.stat().st_size
+            before = _size(self.path)
             connection.execute("VACUUM")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            return before - self.path.stat().st_size
+            return before - _size(self.path)
 
         return self._run(shrink)
 
@@ -222,16 +217,16 @@ class SqliteStore:
         statement = (
             "SELECT vectors.id, key, value, fingerprint FROM vectors"
             " LEFT JOIN models ON models.id = vectors.model"
-            f" WHERE vectors.id > ? ORDER BY vectors.id LIMIT {_CHUNK}"
+            f" WHERE vectors.id > ? ORDER BY vectors.id LIMIT {rows.CHUNK}"
         )
         last = -(2**63)
-        while rows := self._run(partial(_fetch, statement=statement, values=(last,))):
-            fingerprints = {row[0]: row[3] for row in rows}
-            known = [row[:3] for row in rows if isinstance(row[1], bytes)]
-            _, bad = _decode(known, [row[1] for row in known])
-            for row in bad:
-                yield fingerprints[row[0]] or "", row[1]
-            last = rows[-1][0]
+        while answer := self._run(partial(_fetch, statement=statement, values=(last,))):
+            for last, key, value, fingerprint in answer:
+                named = key if isinstance(key, bytes) else b""
+                try:
+                    decode(value, named)
+                except StoredValueError:
+                    yield fingerprint or "", named
 
     # ------------------------------------------------------------------------------ statements
 
@@ -244,67 +239,37 @@ class SqliteStore:
 
     def _select(
         self, connection: sqlite3.Connection, fingerprint: str, keys: Iterable[bytes]
-    ) -> list[_Row]:
-        rows: list[_Row] = []
-        statement = f"SELECT id, key, value FROM vectors WHERE model = {_MODEL} AND stored > ?"
-        alive_since = self._clock() - self._ttl
-        for chunk in _chunks(keys, _CHUNK):
-            values = (fingerprint, alive_since, *chunk)
-            rows += connection.execute(f"{statement} AND key IN {_marks(chunk)}", values).fetchall()
-        return rows
+    ) -> list[rows.Row]:
+        return rows.select(connection, fingerprint, keys, self._clock() - self._ttl)
 
     def _insert(
-        self, connection: sqlite3.Connection, fingerprint: str, values: dict[bytes, bytes]
+        self,
+        connection: sqlite3.Connection,
+        fingerprint: str,
+        values: dict[bytes, bytes],
+        uses: list[tuple[float, int]],
     ) -> tuple[dict[bytes, np.ndarray], int, int]:
         """Insert what is missing; returns what was there, and counts of damaged and evicted."""
         with transaction(connection):
             connection.execute(
                 "INSERT OR IGNORE INTO models (fingerprint) VALUES (?)", (fingerprint,)
             )
-            model = upkeep.one(connection, f"SELECT {_MODEL}", fingerprint)
-            stored, bad = _decode(self._select(connection, fingerprint, values), values)
+            model = upkeep.one(connection, f"SELECT {rows.MODEL}", fingerprint)
+            stored, bad = rows.decode(self._select(connection, fingerprint, values), values)
             now = self._clock()
             missing = [(model, k, now, v) for k, v in values.items() if k not in stored]
             connection.executemany(_INSERT, missing)
-            self._uses.write(connection)
+            upkeep.write_uses(connection, uses)
             evicted = upkeep.evict(connection, self._max_bytes)
         return stored, len(bad), evicted
-
-    def _write_uses(self, connection: sqlite3.Connection) -> None:
-        """If an eviction is near, and no other process is writing."""
-        if upkeep.bytes_used(connection) < self._max_bytes / 2:
-            return
-        connection.execute("PRAGMA busy_timeout = 0")
-        with transaction(connection):
-            self._uses.write(connection)
-
-
-def _decode(rows: list[_Row], keys: Iterable[bytes]) -> tuple[dict[bytes, np.ndarray], list[_Row]]:
-    """The sound vectors, and the rows that are none, or that a damaged index led to."""
-    wanted = set(keys)
-    found, errors = decode_many((key, value) for _, key, value in rows if key in wanted)
-    if len(found) == len(rows):
-        return found, []
-    return found, [row for row in rows if row[1] in errors or row[1] not in wanted]
-
-
-def _delete_rows(connection: sqlite3.Connection, rows: list[_Row]) -> None:
-    with transaction(connection):
-        # Only if it still is what was found: another process may have mended it.
-        connection.executemany(
-            "DELETE FROM vectors WHERE id = ? AND value IS ?", [(row[0], row[2]) for row in rows]
-        )
 
 
 def _fetch(connection: sqlite3.Connection, statement: str, values: Sequence[Any]) -> list[Any]:
     return connection.execute(statement, values).fetchall()
 
 
-def _marks(values: Sequence[Any]) -> str:
-    return f"({', '.join('?' * len(values))})"
-
-
-def _chunks(values: Iterable[bytes], size: int) -> Iterator[list[bytes]]:
-    iterator = iter(values)
-    while chunk := list(islice(iterator, size)):
-        yield chunk
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # moved aside a moment ago
+        return 0

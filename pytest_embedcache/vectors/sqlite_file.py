@@ -1,42 +1,35 @@
-"""Connections to one SQLite file: one for each thread and process, none across a fork.
-
-A file that is damaged is moved aside, under its own name plus `.corrupt-<time>`, and a new one is
-made. SQLite deletes a write-ahead log by name when the last connection closes, so renaming a
-database that another process has open would later cost the new database its log. It is therefore
-moved only when no other process has it open; until then this process does without.
-"""
+"""Connections to one SQLite file: one for each thread and process, none across a fork."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import random
 import sqlite3
 import threading
 import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import quote
 
 from pytest_embedcache import notices
 from pytest_embedcache.errors import StoreError
 from pytest_embedcache.files import make_directory
 from pytest_embedcache.vectors import forking, sqlite_schema
-from pytest_embedcache.vectors.sqlite_schema import is_damage, primary_code
+from pytest_embedcache.vectors.sqlite_aside import Identity, identity_of, move_aside
+from pytest_embedcache.vectors.sqlite_schema import is_busy, is_damage, primary_code
 
 __all__ = ["SqliteFile"]
 
 _T = TypeVar("_T")
-_Identity = tuple[int, int]
 
-#: SQLite's own lock: every connection to a WAL database holds these bytes for reading.
-_SHARED_FIRST = 0x40000002
-_SHARED_SIZE = 510
-#: Seconds that a damaged file is waited for, while other processes find out and let go of it.
-_WAIT_FOR_OTHERS = 1.0
 #: What a file system without shared memory between processes answers to WAL.
 _NO_WAL = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_CANTOPEN)
+
+#: What it answers where the log of a WAL database cannot be made.
+_NO_LOG = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 
 #: For all files: a file may be open through several objects, and a fork has to wait for a move.
 _moving = threading.RLock()
@@ -145,29 +138,38 @@ class SqliteFile:
 
     def _open(self, held: _Held) -> sqlite3.Connection:
         """Open `held`, whose lock is held."""
-        for _ in range(5):
+        deadline = time.monotonic() + self._timeout
+        while True:
             self._make_file()
-            before = _identity(self.path)
-            connection = self._opened()
+            held.identity = identity_of(self.path)
             try:
-                held.identity = before
-                self._prepare(connection)
-            except sqlite3.Error as error:
-                connection.close()
-                if primary_code(error) == sqlite3.SQLITE_CANTOPEN and self.read_only:
-                    connection = self._opened("mode=ro&immutable=1")
-                    self._prepare(connection)
-                else:
+                connection = self._prepared()
+            except sqlite3.OperationalError as error:
+                # A change of the journal mode is answered with "locked" at once, without waiting,
+                # and many processes start together: each lets go, and one of them gets through.
+                if not is_busy(error) or time.monotonic() > deadline:
                     raise
-            except BaseException:
-                connection.close()
-                raise
+                time.sleep(random.uniform(0.002, 0.02))
+                continue
             # It has been read from, so SQLite's lock is on it: from here nobody can move it.
-            if _identity(self.path) == before:
+            if identity_of(self.path) == held.identity:
                 held.connection = connection
                 return connection
             connection.close()
-        raise self._failure("it is replaced all the time", "See who else writes there.")
+
+    def _prepared(self) -> sqlite3.Connection:
+        connection = self._opened()
+        try:
+            self._prepare(connection)
+        except BaseException as error:
+            connection.close()
+            no_log = isinstance(error, sqlite3.Error) and primary_code(error) in _NO_LOG
+            if not (no_log and self.read_only):
+                raise
+            # Without a place for a log a WAL database can be read only as one that never changes.
+            connection = self._opened("mode=ro&immutable=1")
+            self._prepare(connection)
+        return connection
 
     def _opened(self, query: str = "mode=rw") -> sqlite3.Connection:
         return self._connect(
@@ -196,15 +198,15 @@ class SqliteFile:
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         try:
-            mode = sqlite_schema.prepare(connection, wal=self._wal, timeout=self._timeout)
+            mode = sqlite_schema.prepare(connection, wal=self._wal)
         except sqlite3.OperationalError as error:
-            if not self._wal or self.read_only or primary_code(error) not in _NO_WAL:
+            if self.read_only or primary_code(error) not in _NO_WAL:
                 raise
-            self._wal = False
             sqlite_schema.leave_wal(connection)
-            mode = sqlite_schema.prepare(connection, wal=False, timeout=self._timeout)
+            mode = sqlite_schema.prepare(connection, wal=False)
+            self._wal = False
         self.journal_mode = mode
-        if mode not in ("wal", "off") and not self.read_only:
+        if mode != "wal" and not self.read_only:
             notices.degraded(
                 f"SQLite's write-ahead log does not work at {self.path} (a network file system?); "
                 f"the journal mode is {mode}, and writers wait for readers. A directory on a "
@@ -213,31 +215,23 @@ class SqliteFile:
 
     # ------------------------------------------------------------------------------ damage
 
-    def _move_aside(self, identity: _Identity | None, reason: str) -> None:
+    def _move_aside(self, identity: Identity | None, reason: str) -> None:
         with _moving:
-            if identity is None or _identity(self.path) != identity:
+            if identity is None or identity_of(self.path) != identity:
                 return  # another thread or process has done it
             for file in list(_files):
                 if file.path == self.path:
                     file.close()
-            aside = self.path.with_name(
-                f"{self.path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
-            )
             try:
-                with _alone(self.path):
-                    if _identity(self.path) != identity:
-                        return
-                    for older in self.path.parent.glob(f"{self.path.name}.corrupt-*"):
-                        older.unlink(missing_ok=True)  # one is enough to look at
-                    for suffix in ("", "-wal", "-shm"):
-                        with contextlib.suppress(FileNotFoundError):
-                            os.replace(f"{self.path}{suffix}", f"{aside}{suffix}")
+                aside = move_aside(self.path, identity)
             except OSError as error:
                 raise self._failure(
                     f"it is damaged ({reason}) and cannot be moved aside: "
                     f"{error.strerror or error}",
                     f"When no process uses it, remove {self.path}.",
                 ) from error
+            if aside is None:
+                return
             self.moved_aside += 1
         notices.degraded(
             f"the vector store {self.path} was damaged ({reason}): it was moved to {aside.name} "
@@ -262,7 +256,7 @@ class _Held:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.connection: sqlite3.Connection | None = None
-        self.identity: _Identity | None = None
+        self.identity: Identity | None = None
 
     def close(self) -> None:
         connection, self.connection = self.connection, None
@@ -272,39 +266,3 @@ class _Held:
 
     def __del__(self) -> None:
         self.close()
-
-
-def _identity(path: Path) -> _Identity | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Any:
-    """While no other process has the database open.
-
-    Raises:
-        OSError: One has, also after a while.
-    """
-    if os.name != "posix":  # Windows renames no file that is open
-        yield
-        return
-    import fcntl
-
-    deadline = time.monotonic() + _WAIT_FOR_OTHERS
-    handle = os.open(path, os.O_RDWR)
-    try:
-        while True:
-            try:
-                fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB, _SHARED_SIZE, _SHARED_FIRST)
-                break
-            except OSError:
-                if time.monotonic() > deadline:
-                    raise OSError("other processes are using it") from None
-                time.sleep(0.01)
-        yield
-    finally:
-        os.close(handle)

@@ -10,7 +10,7 @@ from typing import Any
 
 from pytest_embedcache.vectors import forking
 
-__all__ = ["ModelUse", "Uses", "bytes_used", "evict", "models", "one"]
+__all__ = ["ModelUse", "Uses", "bytes_used", "evict", "models", "one", "write_uses"]
 
 #: After an eviction this part of the bound is in use, so that not every write evicts.
 _AFTER_EVICTION = 0.9
@@ -45,13 +45,11 @@ class Uses:
                 self._at = {}
             self._at.update(dict.fromkeys(rows, at))
 
-    def write(self, connection: sqlite3.Connection) -> None:
-        """Write what is remembered, in the caller's transaction, and forget it."""
+    def take(self) -> list[tuple[float, int]]:
+        """What is remembered, as (when, row), to be written; it is forgotten here."""
         with self._lock:
             uses, self._at = self._at, {}
-        # A row that has been deleted is not made again.
-        changes = [(at, row) for row, at in uses.items()]
-        connection.executemany("UPDATE uses SET at = ? WHERE id = ?", changes)
+        return [(at, row) for row, at in uses.items()]
 
     def __len__(self) -> int:
         return len(self._at)
@@ -61,6 +59,11 @@ class Uses:
 
     def after_fork(self) -> None:
         self._lock.release()
+
+
+def write_uses(connection: sqlite3.Connection, taken: list[tuple[float, int]]) -> None:
+    """Write when rows were used, in the caller's transaction; of those that still are there."""
+    connection.executemany("UPDATE uses SET at = ? WHERE id = ?", taken)
 
 
 def evict(connection: sqlite3.Connection, max_bytes: float) -> int:

@@ -1,7 +1,9 @@
 from __future__ import annotations
-import pytest
-from pathlib import Path
+
 from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 
 from pytest_embedcache.testing.contracts import VectorStoreContract
 from pytest_embedcache.vectors.memory import MemoryStore
