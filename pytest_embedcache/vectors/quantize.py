@@ -34,11 +34,11 @@ def quantized(matrix: np.ndarray, precision: str) -> np.ndarray:
     """
     import numpy as np
 
+    if (older := _older_version()) is not None:
+        return older(matrix, precision)
     if precision in ("binary", "ubinary"):
         packed: np.ndarray = np.packbits(matrix > 0, axis=-1)
         return packed if precision == "ubinary" else (packed - 128).astype(np.int8)
-    if (older := _older_version()) is not None:
-        return older(matrix, precision)
     if len(matrix) == 1:
         raise ValueError(
             f"Cannot compute {precision} quantization ranges from a single embedding. Encode more "
