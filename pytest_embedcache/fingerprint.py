@@ -22,7 +22,8 @@ from pytest_embedcache.dtypes import default_dtype, dtype_keyword, keeps_dtype
 from pytest_embedcache.encoding import digest
 from pytest_embedcache.errors import ModelNotFoundError, SnapshotError
 from pytest_embedcache.files import cache_directory, read_json, say_unusable, write_json
-from pytest_embedcache.snapshot import Place, bases_of, check, locate
+from pytest_embedcache.layout import code_repositories
+from pytest_embedcache.snapshot import Place, bases_of, check, hub_cache_around, locate
 from pytest_embedcache.spec import ModelSpec
 from pytest_embedcache.weights import HashMemo
 
@@ -84,6 +85,8 @@ def _of_files(spec: ModelSpec, place: Place, memo: HashMemo) -> Fingerprint:
         parts = parts_of(root, trust_remote_code=spec.trust_remote_code, memo=memo)
         for base in bases_of(root):  # an adapter's vectors are also its base's
             parts += _parts_of_base(base, spec.trust_remote_code, memo)
+        if spec.trust_remote_code:
+            parts += _code_elsewhere(root, memo)
     except (OSError, ValueError) as error:
         remedy = "Check that its files can be read, and that nobody writes to them."
         raise SnapshotError(spec.name, place.path, (str(error),), remedy) from error
@@ -102,6 +105,18 @@ def _parts_of_base(base: Place, trust: bool, memo: HashMemo) -> list[tuple[str, 
         )
     inner = parts_of(Path(base.path), trust_remote_code=trust, memo=memo)
     return [(f"base: {label}", content) for label, content in inner]
+
+
+def _code_elsewhere(root: Path, memo: HashMemo) -> list[tuple[str, str]]:
+    """Code that a model takes from another repository, as far as it is on this machine."""
+    around = hub_cache_around(str(root))
+    parts = []
+    for repository in sorted(code_repositories(root)):
+        place = locate(ModelSpec(repository, cache_folder=str(around) if around else None))
+        if place.path is not None:
+            files = sorted(Path(place.path).glob("*.py"))
+            parts += [(f"{repository}: {f.name}", memo(f).sha256) for f in files if f.is_file()]
+    return parts
 
 
 @functools.cache

@@ -21,6 +21,7 @@ __all__ = [
     "OTHER_ENGINES",
     "OTHER_ENGINES_DIRECTORIES",
     "adapter_bases",
+    "code_repositories",
     "module_directories",
     "problems",
     "weights_of",
@@ -134,6 +135,21 @@ def adapter_bases(root: Path) -> Iterator[str]:
         here = (directory / "config.json").exists() and _model_weights(directory)
         if base and not here:
             yield str(base)
+
+
+def code_repositories(root: Path) -> set[str]:
+    """The other repositories in which code of the model lies, which transformers fetches itself."""
+    found = set()
+    for directory, _ in module_directories(root):
+        for name in ("config.json", "tokenizer_config.json"):
+            config = _json(directory / name, default=None)
+            classes = config.get("auto_map") if isinstance(config, dict) else None
+            for named in classes.values() if isinstance(classes, dict) else ():
+                # "org/name--module.Class"; a tokenizer's is a list of two, of which one may be null
+                for one in named if isinstance(named, list) else [named]:
+                    repository, elsewhere, _ = str(one).partition("--")
+                    found.update([repository] if elsewhere else [])
+    return found
 
 
 def problems(path: str, *, complete: bool = True) -> tuple[str, ...]:

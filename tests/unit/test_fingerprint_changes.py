@@ -139,6 +139,21 @@ def test_code_counts_where_it_may_run(fingerprint: Callable[..., str], tiny: Pat
     assert fingerprint(tiny, trust_remote_code=True) == trusted
 
 
+def test_code_in_another_repository_counts_where_it_may_run(
+    fingerprint: Callable[..., str], tiny: Path, hub_cache: Path, tmp_path: Path
+) -> None:
+    """As it is in the Hub cache that transformers takes it from."""
+    config = json.loads((tiny / "config.json").read_text())
+    config["auto_map"] = {"AutoModel": "org/code--modeling.Model"}
+    (tiny / "config.json").write_text(json.dumps(config))
+    put("code/modeling.py", "one")(tmp_path)
+    code = add_to_hub_cache(hub_cache, "org/code", tmp_path / "code")
+    untrusted, trusted = fingerprint(tiny), fingerprint(tiny, trust_remote_code=True)
+    rewrite(code / "modeling.py", b"other")
+    assert fingerprint(tiny) == untrusted
+    assert fingerprint(tiny, trust_remote_code=True) != trusted
+
+
 def test_a_model_of_another_kind_that_is_converted_is_another(
     fingerprint: Callable[..., str], tiny: Path
 ) -> None:

@@ -13,6 +13,7 @@ from support.models import add_to_hub_cache, write_safetensors
 
 from pytest_embedcache.layout import (
     adapter_bases,
+    code_repositories,
     module_directories,
     problems,
     weights_of,
@@ -234,3 +235,18 @@ def test_a_model_without_an_adapter_has_no_base(tiny: Path) -> None:
     (tiny / "adapter_model.safetensors").write_bytes(b"")
     assert list(adapter_bases(tiny)) == []
     assert weights_of(tiny) == [tiny / "model.safetensors"]
+
+
+# --------------------------------------------------------------------------------- code elsewhere
+
+
+def test_the_repositories_of_a_models_code_are_known(tiny: Path) -> None:
+    """Those that are not its own, of the model and of its tokenizer."""
+    assert code_repositories(tiny) == set()
+    own, model, tokenizer = "own.Model", "org/code--modeling.Model", "org/other--tokenizing.Mine"
+    write(tiny / "config.json", {"auto_map": {"AutoModel": model, "AutoConfig": own}})
+    write(tiny / "tokenizer_config.json", {"auto_map": {"AutoTokenizer": [tokenizer, None]}})
+    assert code_repositories(tiny) == {"org/code", "org/other"}
+    for broken in ([], {"auto_map": "x"}, {"auto_map": None}):
+        write(tiny / "config.json", broken)
+        assert code_repositories(tiny) == {"org/other"}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import sys
+from pathlib import Path
 from typing import Any
 
 from pytest_embedcache.errors import MissingExtraError, ModelLoadError
 from pytest_embedcache.fingerprint import default_dtype, dtype_keyword
+from pytest_embedcache.layout import code_repositories, module_directories
 from pytest_embedcache.models.artifacts import ArtifactStore
 from pytest_embedcache.models.hub import Fetcher, HubFetcher
 from pytest_embedcache.models.identity import Identity, files_signature, identify_snapshot
@@ -17,6 +20,9 @@ from pytest_embedcache.snapshot import hub_cache_around
 from pytest_embedcache.spec import ModelSpec
 
 __all__ = ["TorchBackend"]
+
+
+_TRUST = "Read the code in the model's repository; if you trust it, give trust_remote_code=True."
 
 
 class TorchBackend:
@@ -78,34 +84,54 @@ class TorchBackend:
         return fresh
 
     def load(self, spec: ModelSpec) -> Any:
-        import sentence_transformers
-
-        # Looked up when it is used: somebody may have put a class of his own in its place. A test's
-        # fake says what it stands for. It is not meant for this registry, which outlives the test.
-        found = sentence_transformers.SentenceTransformer
-        build = getattr(found, "__embedcache_real__", found)
         assert spec.path is not None
-        options: dict[str, Any] = {}
-        if around := hub_cache_around(spec.path):
-            # Where an adapter's base was put, and code that lies in another repository.
-            options["cache_folder"] = str(around)
-        if spec.dtype != default_dtype(spec.path):
-            # Only what was asked for: not every kind of first module accepts a dtype.
-            options["model_kwargs"] = {dtype_keyword(): spec.dtype}
         try:
-            model = build(
-                spec.path,  # absolute: a relative path would be asked for on the Hub
-                device=spec.device,
-                trust_remote_code=spec.trust_remote_code,
-                local_files_only=True,
-                token=spec.token,
-                **options,
-            )
+            if spec.trust_remote_code and code_repositories(Path(spec.path)):
+                with contextlib.suppress(Exception):  # the code has been fetched before
+                    return _build(spec, spec.path)
+                return _build(spec, spec.path, local_files_only=False)
+            _refuse_code(spec, spec.path)
+            return _build(spec, spec.path)
+        except ModelLoadError:
+            raise
         except Exception as error:
-            raise ModelLoadError(
-                spec.name, "torch", f"{type(error).__name__}: {error}", _remedy(spec, error)
-            ) from error
-        return model
+            reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
+            raise ModelLoadError(spec.name, "torch", reason, _remedy(spec, error)) from error
+
+
+def _build(spec: ModelSpec, path: str, *, local_files_only: bool = True) -> Any:
+    # Looked up when it is used, so that a stand-in for the class is the one that is built.
+    import sentence_transformers
+
+    options: dict[str, Any] = {}
+    if around := hub_cache_around(path):
+        # Where an adapter's base was put, and code that lies in another repository.
+        options["cache_folder"] = str(around)
+    if spec.dtype != default_dtype(path):
+        # Only what was asked for: not every kind of first module accepts a dtype.
+        options["model_kwargs"] = {dtype_keyword(): spec.dtype}
+    return sentence_transformers.SentenceTransformer(
+        path,  # absolute: a relative path would be asked for on the Hub
+        device=spec.device,
+        trust_remote_code=spec.trust_remote_code,
+        local_files_only=local_files_only,
+        token=spec.token,
+        **options,
+    )
+
+
+def _refuse_code(spec: ModelSpec, path: str) -> None:
+    """Raise `ModelLoadError` where a module is code of the model's own.
+
+    sentence-transformers before version 6 trusts whatever lies in a directory, and a directory is
+    what it gets here, for a model from the Hub too.
+    """
+    if spec.trust_remote_code:
+        return
+    for _, kind in module_directories(Path(path)):
+        if kind != "Transformer" and not kind.startswith("sentence_transformers."):
+            reason = f"its module {kind} is code that is not part of sentence-transformers"
+            raise ModelLoadError(spec.name, "torch", reason, _TRUST)
 
 
 def _is_there(package: str) -> bool:
@@ -118,9 +144,7 @@ def _is_there(package: str) -> bool:
 def _remedy(spec: ModelSpec, error: Exception) -> str:
     text = str(error)
     if "trust_remote_code" in text:
-        return (
-            "Read the code in the model's repository; if you trust it, give trust_remote_code=True."
-        )
+        return _TRUST
     if spec.device != "cpu" and any(word in text.lower() for word in ("device", "cuda", "mps")):
         return f"Check that the device {spec.device!r} is there, or give device='cpu'."
     if isinstance(error, ImportError):

@@ -1,0 +1,85 @@
+"""A model whose code lies in another repository: the code is fetched once, and only if trusted."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.asking import NAME
+from support.damage import put
+from support.hub import MockHub
+
+from pytest_embedcache.layout import problems
+
+pytest.importorskip(
+    "sentence_transformers", reason="the backend 'torch' needs sentence-transformers"
+)
+
+LOAD = """
+import sys
+from pytest_embedcache import ModelRegistry, ModelSpec
+from pytest_embedcache.errors import ModelLoadError
+spec = ModelSpec(sys.argv[1], device="cpu", trust_remote_code=sys.argv[2] == "trusted")
+try:
+    print(ModelRegistry().get(spec).encode(["a cat"]).shape)
+except ModelLoadError as error:
+    print(error)
+"""
+
+CONFIG = """
+from transformers import BertConfig
+class Conf(BertConfig):
+    model_type = "its_own"
+"""
+
+MODEL = """
+from transformers import BertModel
+from .conf import Conf
+class Model(BertModel):
+    config_class = Conf
+"""
+
+
+def load(trust: str) -> str:
+    ran = subprocess.run(
+        [sys.executable, "-c", LOAD, NAME, trust],
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.strip()
+
+
+def test_code_in_another_repository_is_fetched_once_and_only_if_it_is_trusted(
+    hub: MockHub, tiny: Path, tmp_path: Path
+) -> None:
+    """Refused without trust, fetched with it, and then loaded without any request for a file."""
+    config = json.loads((tiny / "config.json").read_text())
+    config["model_type"] = "its_own"
+    config["auto_map"] = {
+        "AutoConfig": "org/code--conf.Conf",
+        "AutoModel": "org/code--modeling.Model",
+    }
+    (tiny / "config.json").write_text(json.dumps(config))
+    put("conf.py", CONFIG)(tmp_path / "code")
+    put("modeling.py", MODEL)(tmp_path / "code")
+    hub.repositories["org/code"] = ("b" * 40, tmp_path / "code")
+    assert problems(str(tiny)) == ()
+
+    refused = load("not trusted")
+    assert "if you trust it, give trust_remote_code=True" in refused
+    assert not any("org/code" in request for request in hub.requests)
+    assert load("trusted") == "(1, 16)"
+    sent = [request for request in hub.downloads() if "org/code" in request]
+    assert len(sent) == len(set(sent)) == 2
+    hub.requests.clear()
+    hub.status = 500
+    assert load("trusted") == "(1, 16)"
+    assert not any("org/" in request for request in hub.requests)
