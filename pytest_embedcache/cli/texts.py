@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import sys
 from collections.abc import Iterator
@@ -12,12 +13,13 @@ from pytest_embedcache.errors import TextFileError
 __all__ = ["read_texts"]
 
 
-def read_texts(names: list[str]) -> Iterator[tuple[str | None, str]]:
+def read_texts(names: list[str], *, jsonl: bool = False) -> Iterator[tuple[str | None, str]]:
     """(role, text) of every line of the files; `-` is standard input.
 
-    In a file that ends in `.jsonl` or `.ndjson` a line is a JSON string, or an object with `text`
-    and perhaps `role` (`query` or `document`). In any other file a line is a text, exactly as it
-    stands but for the line's end.
+    With `jsonl`, and in a file that ends in `.jsonl` or `.ndjson`, a line is a JSON string, or an
+    object with `text` and perhaps `role` (`query` or `document`); blank lines are passed over. In
+    any other file a line is a text, exactly as it stands but for the line's end, and a blank one
+    is the empty text. A byte order mark is no part of a text.
 
     Raises:
         TextFileError: A file cannot be read, or a line is not of that form; it names both.
@@ -25,31 +27,35 @@ def read_texts(names: list[str]) -> Iterator[tuple[str | None, str]]:
     for name in names:
         try:
             raw = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-            content = raw.decode("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:  # a name with a null byte
             raise TextFileError(name, None, str(error)) from error
-        lines = content.split("\n")
-        if lines[-1] == "":
+        lines = raw.removeprefix(codecs.BOM_UTF8).split(b"\n")
+        if lines[-1] == b"":
             del lines[-1]
-        structured = name.endswith((".jsonl", ".ndjson"))
+        structured = jsonl or name.endswith((".jsonl", ".ndjson"))
         for number, line in enumerate(lines, 1):
-            line = line.removesuffix("\r")
-            if structured:
-                yield _structured(name, number, line)
-            else:
-                yield None, line
+            try:
+                text = line.removesuffix(b"\r").decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise TextFileError(name, number, f"this is not UTF-8 ({error.reason})") from error
+            if not structured:
+                yield None, text
+            elif text.strip():
+                yield _structured(name, number, text)
 
 
 def _structured(name: str, number: int, line: str) -> tuple[str | None, str]:
     try:
         value = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TextFileError(name, number, f"this is not JSON ({error})") from error
-    if isinstance(value, str):
-        return None, value
-    if isinstance(value, dict) and isinstance(value.get("text"), str):
-        role = value.get("role")
-        if role in (None, "query", "document"):
-            return role, value["text"]
+    role, text = (
+        (value.get("role"), value.get("text")) if isinstance(value, dict) else (None, value)
+    )
+    if not isinstance(text, str):
+        raise TextFileError(name, number, "this is neither a string nor an object with a 'text'")
+    if role not in (None, "query", "document"):
         raise TextFileError(name, number, f"the role is {role!r}, not 'query' or 'document'")
-    raise TextFileError(name, number, "this is neither a string nor an object with a 'text'")
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise TextFileError(name, number, "half of a surrogate pair is no character")
+    return role, text

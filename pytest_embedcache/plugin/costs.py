@@ -18,13 +18,8 @@ def past_costs(run: Run) -> dict[str, tuple[float, float]]:
 
 def remember_costs(run: Run, result: Counts) -> None:
     """Add this run's counts to the history."""
-    rows = {row["name"]: {"model": row["name"], **row} for row in result["vectors"]}
-    for model in result["models"]:
-        row = rows.setdefault(model["name"], {"model": model["name"]})
-        row["loads"] = row.get("loads", 0) + model["loads"]
-        seconds = model["load_seconds"] + model["import_seconds"]
-        row["load_seconds"] = row.get("load_seconds", 0.0) + seconds
-    if rows:
+    if result["models"] or result["vectors"]:
         from pytest_embedcache.vectors import history
 
-        history.append(run.directory(), rows.values())
+        vectors = {row["name"]: row for row in result["vectors"]}
+        history.append(run.directory(), history.rows_of(vectors, result["models"]))

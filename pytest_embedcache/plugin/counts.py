@@ -87,7 +87,10 @@ def merge(by_process: Mapping[str, Counts | None]) -> Counts:
             per_process = total.setdefault("per_process", {})
             per_process[process] = {name: row[name] for name in _LOADING}
         for row in counts["vectors"]:
-            _add_vectors(vectors.setdefault(row["name"], _no_vectors(row["name"])), row)
+            total = vectors.setdefault(row["name"], _no_vectors(row["name"]))
+            _add_vectors(total, row)
+            counted = {name: count for name, count in row.items() if name != "name"}
+            total.setdefault("per_process", {})[process] = counted
     return {
         "models": [models[key] for key in sorted(models)],
         "vectors": [vectors[name] for name in sorted(vectors)],
@@ -117,25 +120,54 @@ def with_savings(merged: Counts, costs: Mapping[str, tuple[float, float]]) -> Co
     for model in merged["models"]:
         for name in _LOADING:
             totals[name] += model[name]
-        per_load = _ratio(model["load_seconds"], model["loads"])
-        saved += max(0, model["gets"] - model["loads"]) * per_load
-        once = per_load + _ratio(model["import_seconds"], model["loads"])
-        once = once or costs.get(model["name"], (0.0, 0.0))[0]
-        saved += once * sum(
-            1 for counts in model["per_process"].values() if counts["uses"] and not counts["loads"]
-        )
+        saved += max(0, model["gets"] - model["loads"]) * _per_load(model)
     for vectors in merged["vectors"]:
         for name in _VECTORS:
             totals[name] += vectors[name]
         found = sum(vectors["found"].values())
         totals["found"] += found
         per_text = _ratio(vectors["encode_seconds"], vectors["computed"])
-        saved += found * (per_text or costs.get(vectors["name"], (0.0, 0.0))[1])
+        saved += found * (per_text or costs.get(vectors["name"], _UNKNOWN)[1])
+    for name, count in _spared(merged).items():
+        saved += count * (_first_load(merged, name) or costs.get(name, _UNKNOWN)[0])
     totals["spent_seconds"] = (
         totals["load_seconds"] + totals["import_seconds"] + totals["encode_seconds"]
     )
     totals["saved_seconds"] = saved
     return {**merged, "totals": totals}
+
+
+_UNKNOWN = (0.0, 0.0)
+
+
+def _spared(merged: Counts) -> Counts:
+    """In how many processes a model was used and not loaded, by its name."""
+    used: dict[str, set[str]] = {}
+    loaded: dict[str, set[str]] = {}
+    for model in merged["models"]:
+        for process, counts in model["per_process"].items():
+            if counts["uses"]:
+                used.setdefault(model["name"], set()).add(process)
+            if counts["loads"]:
+                loaded.setdefault(model["name"], set()).add(process)
+    for vectors in merged["vectors"]:
+        # Of code under test, which has its model by `get_model` and not from a fixture.
+        for process, counts in vectors["per_process"].items():
+            if counts["found"]:
+                used.setdefault(vectors["name"], set()).add(process)
+    return {name: len(where - loaded.get(name, set())) for name, where in used.items()}
+
+
+def _first_load(merged: Counts, name: str) -> float:
+    """Seconds that the first load in a process took, imports included; 0 where there was none."""
+    models = [model for model in merged["models"] if model["name"] == name]
+    loads = sum(model["loads"] for model in models)
+    seconds = sum(model["load_seconds"] + model["import_seconds"] for model in models)
+    return _ratio(seconds, loads)
+
+
+def _per_load(model: Counts) -> float:
+    return _ratio(model["load_seconds"], model["loads"])
 
 
 def _ratio(part: float, whole: int) -> float:

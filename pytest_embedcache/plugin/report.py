@@ -13,9 +13,9 @@ from pytest_embedcache.plugin.settings import Settings
 
 __all__ = ["header", "summary", "write_json"]
 
-#: So that the summary, with its title, stays under ten lines.
+#: So that the summary, with its title, stays under ten.
+_LINES = 8
 _MODELS = 3
-_NOTICES = 1
 #: May hold a password.
 _SECRET = frozenset(("redis_url",))
 
@@ -40,22 +40,26 @@ def summary(merged: Counts, *, asked_for: bool = False) -> Iterator[str]:
     models, totals = merged["models"], merged["totals"]
     if not (models or totals["asked"] or asked_for):
         return
-    for model in models[:_MODELS]:
-        yield _model(model)
+    lines = [_model(model) for model in models[:_MODELS]]
     if len(models) > _MODELS:
         more = _times(len(models) - _MODELS, "more model")
-        yield f"and {more} (--embedcache-json lists all)"
+        lines.append(f"and {more} (--embedcache-json lists all)")
     if totals["asked"]:
-        yield _vectors(merged["vectors"], totals)
+        lines.append(_vectors(merged["vectors"], totals))
     if models or totals["asked"]:
-        yield _time(totals, merged["threads"])
+        lines.append(_time(totals, merged["threads"]))
+    yield from lines
     notices = [" ".join(notice.split()) for notice in merged["notices"]]
-    if merged["silent"] and (asked_for or models or totals["asked"] or notices):
+    if merged["silent"]:
         silent = ", ".join(merged["silent"])
-        notices.insert(0, f"no counts from {silent} (crashed); totals are without")
-    yield from notices[:_NOTICES]
-    if len(notices) > _NOTICES:
-        yield f"and {_times(len(notices) - _NOTICES, 'more notice')} (in the log)"
+        notices.insert(0, f"no counts from {silent} (crashed or stopped): totals are without")
+    room = _LINES - len(lines)
+    if len(notices) > room:
+        yield from notices[: room - 1]
+        more = _times(len(notices) - room + 1, "more notice")
+        yield f"and {more} (--embedcache-json lists all)"
+    else:
+        yield from notices
 
 
 def _model(model: dict[str, Any]) -> str:
@@ -83,6 +87,8 @@ def _vectors(vectors: list[Counts], totals: Counts) -> str:
     line = f"vectors: {_times(totals['asked'], 'text')} asked, {totals['found']} found"
     line += f" ({found})" if found else ""
     line += f", {totals['computed']} computed"
+    if totals["shared"]:
+        line += f", {totals['shared']} shared"
     if totals["bypassed"]:
         line += f", {totals['bypassed']} without the store"
     if totals["untrusted"]:
@@ -126,7 +132,7 @@ def write_json(path: str, settings: Settings, merged: Counts) -> None:
     }
     text = json.dumps(content, indent=2, sort_keys=True) + "\n"
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary = target.parent / f".{target.name}.{os.getpid()}.tmp"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(text, encoding="utf-8")

@@ -5,13 +5,18 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import threading
 import weakref
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from pytest_embedcache.errors import EmbedCacheError
 from pytest_embedcache.models import defaults
 from pytest_embedcache.plugin.counts import Counts, serialize
 from pytest_embedcache.plugin.settings import Mode, Settings
@@ -21,11 +26,21 @@ if TYPE_CHECKING:
     from pytest_embedcache.models.registry import ModelRegistry
     from pytest_embedcache.testing.fakes import FakeSentenceTransformers
     from pytest_embedcache.vectors.cache import VectorCache
+    from pytest_embedcache.vectors.tiered import TieredStore
 
 __all__ = ["Run"]
 
 #: A name, or some of `ModelSpec`'s fields with the name as `model`; None is the run's own model.
 Asked = str | os.PathLike[str] | Mapping[str, Any] | Iterable[tuple[str, Any]] | None
+
+
+@dataclass
+class _Use:
+    """How many tests had a model. A device that was left open is known once it is loaded."""
+
+    name: str
+    device: str
+    count: int = 0
 
 
 class Run:
@@ -39,33 +54,52 @@ class Run:
         self.settings = settings
         self.workers = workers
         self.name = name
-        #: Tests that had a model, by the model's name and device.
-        self.uses: Counter[tuple[str, str]] = Counter()
         self.threads: int | None = None
+        #: What the fixture of fakes gives, while a test has it; its twin gives the same.
+        self.fakes: FakeSentenceTransformers | None = None
         self._threads_before: int | None = None
+        #: A test's threads may be the first to ask for a model, several at once.
+        self._lock = threading.RLock()
+        self._root: str | None = settings.dir
         self._registries: list[ModelRegistry] = []
         self._shared: ModelRegistry | None = None
         self._adopted: tuple[ModelRegistry, Any, Any] | None = None
         self._retired: list[dict[str, Any]] = []
         self._caches: dict[Mode, VectorCache] = {}
-        #: The models that fixtures gave, with name and device.
-        self._given: weakref.WeakKeyDictionary[Any, tuple[str, str]] = weakref.WeakKeyDictionary()
-        #: What the fixture of fakes gives, while a test has it; its twin gives the same.
-        self.fakes: FakeSentenceTransformers | None = None
+        self._adopted_cache: tuple[VectorCache, TieredStore | None] | None = None
+        #: The models that fixtures gave.
+        self._given: weakref.WeakKeyDictionary[Any, _Use] = weakref.WeakKeyDictionary()
+        self._uses: list[_Use] = []
 
     def start(self) -> None:
-        """Have the default registry and store made our way, if anybody comes to use them."""
+        """Have the default registry and store made our way, if anybody comes to use them.
+
+        Raises `pytest.UsageError` where a conftest has used a store, and the settings cannot be.
+        """
         self._before = defaults.set_factories(self.shared_registry, self.default_cache)
+        # A conftest, or a module that it imports, may have made them before plugins are configured.
         registry = sys.modules.get("pytest_embedcache.models.registry")
-        # A conftest may have used it before the plugins were configured.
         if registry is not None and registry._default is not None:
             found = self._shared = registry._default
             self._adopted = found, found.after_import, found.backends
             self._registries.append(found)
             found.after_import = self._after_import
-            found.backends = found.backends or registry.BACKENDS
+            found.backends = self._table(found.backends)
             if found.stats().loads:
                 self._after_import(False)
+        api = sys.modules.get("pytest_embedcache.vectors.api")
+        if api is not None and api._default is not None:
+            self._adopt_cache(api._default)
+
+    def _adopt_cache(self, found: VectorCache) -> None:
+        """Let models that were made before read and write what the run's settings say."""
+        mode = Mode(self.settings.mode)
+        try:
+            ours = self.cache(mode)
+        except EmbedCacheError as error:
+            raise pytest.UsageError(str(error)) from None
+        self._adopted_cache = found, found.swap_store(ours.store)
+        self._caches[mode] = found
 
     def stop(self) -> None:
         """Put back what was changed, and close what was opened."""
@@ -77,36 +111,51 @@ class Run:
             registry = sys.modules.get("pytest_embedcache.models.registry")
             if registry is not None and registry._default is self._shared:
                 registry.swap_default_registry(None)
-        api = sys.modules.get("pytest_embedcache.vectors.api")
-        if api is not None and api._default in self._caches.values():
-            api.swap_default_cache(None)
         torch = sys.modules.get("torch")
         if self._threads_before is not None and torch is not None:
             torch.set_num_threads(self._threads_before)
         for cache in self._caches.values():
             cache.close()
+        api = sys.modules.get("pytest_embedcache.vectors.api")
+        if self._adopted_cache is not None:
+            adopted, store = self._adopted_cache
+            adopted.swap_store(store)
+            adopted.tallies.reset()  # they are in the run's history
+        elif api is not None and api._default in self._caches.values():
+            api.swap_default_cache(None)
 
     def shared_registry(self) -> ModelRegistry:
         """The registry of fixtures and of code under test alike: the process's default one."""
-        if self._shared is None:
-            from pytest_embedcache.models.backends import BACKENDS
+        with self._lock:
+            if self._shared is None:
+                # By name, since a test's fakes stand in for a table that is left open: what a
+                # session fixture keeps is real, whichever test asks for it first.
+                self._shared = self._made(self.root, self._table(None))
+            return self._shared
 
-            # By name, since a test's fakes stand in for a table that is left open: what a session
-            # fixture keeps is real, whichever test asks for it first.
-            self._shared = self.make_registry(BACKENDS)
-        return self._shared
+    def make_registry(self) -> ModelRegistry:
+        """A registry whose counts are in the summary; of fakes, while a test has them."""
+        return self._made(None if self.fakes else self.root, None)
 
-    def make_registry(self, backends: Mapping[str, Backend] | None = None) -> ModelRegistry:
-        """A registry whose counts are in the summary."""
+    def _made(self, cache_dir: str | None, backends: Mapping[str, Backend] | None) -> ModelRegistry:
         from pytest_embedcache.models.registry import ModelRegistry
 
         registry = ModelRegistry(
-            cache_dir=None if self.fakes else self.settings.dir,
-            backends=backends,
-            after_import=self._after_import,
+            cache_dir=cache_dir, backends=backends, after_import=self._after_import
         )
         self._registries.append(registry)
         return registry
+
+    def _table(self, backends: Mapping[str, Backend] | None) -> Mapping[str, Backend]:
+        """`backends`, or the package's own; in a distributed run all workers mean one model."""
+        from pytest_embedcache.models.backends import BACKENDS
+
+        table = BACKENDS if backends is None else backends
+        if self.name is None:
+            return table
+        from pytest_embedcache.plugin.pins import PinnedBackends, Pins
+
+        return PinnedBackends(table, Pins(self.directory(), self.name))
 
     def retire(self, registry: ModelRegistry) -> None:
         """Keep a registry's counts, and let it and its models go."""
@@ -120,25 +169,28 @@ class Run:
 
     def cache(self, mode: Mode) -> VectorCache:
         """The vectors of `mode`, opened on the first call."""
-        if mode not in self._caches:
-            from pytest_embedcache.vectors.api import StoreSettings, open_cache
-            from pytest_embedcache.vectors.cache import VectorCache
+        with self._lock:
+            if mode not in self._caches:
+                self._caches[mode] = self._opened(mode)
+            return self._caches[mode]
 
-            if mode is Mode.LIVE:
-                self._caches[mode] = VectorCache(None)
-            else:
-                settings = StoreSettings(
-                    directory=self.settings.dir,
-                    cache_max_size=self.settings.cache_max_size,
-                    cache_ttl=self.settings.cache_ttl,
-                    redis_url=self.settings.redis_url,
-                )
-                self._caches[mode] = open_cache(settings)
-        return self._caches[mode]
+    def _opened(self, mode: Mode) -> VectorCache:
+        from pytest_embedcache.vectors.api import StoreSettings, open_cache
+        from pytest_embedcache.vectors.cache import VectorCache
+
+        if mode is Mode.LIVE:
+            return VectorCache(None)
+        return open_cache(
+            StoreSettings(
+                directory=self.root,
+                cache_max_size=self.settings.cache_max_size,
+                cache_ttl=self.settings.cache_ttl,
+                redis_url=self.settings.redis_url,
+            )
+        )
 
     def model(self, asked: Asked = None) -> Any:
         """The model that was asked for; what is left open is as in the settings."""
-        from pytest_embedcache.plugin.pins import pinned
         from pytest_embedcache.spec import ModelSpec
         from pytest_embedcache.vectors.api import cached_model
 
@@ -150,34 +202,51 @@ class Run:
         options |= {"model": asked} if isinstance(asked, (str, os.PathLike)) else dict(asked or {})
         cache = self.cache(Mode(options.pop("mode")))
         spec = ModelSpec(options.pop("model"), **options)
-        registry = self.shared_registry()
-        model = pinned(self, spec, lambda found: cached_model(registry, cache, found))
-        self._given[model] = (model.name, model.spec.device or "")
+        model = cached_model(self.shared_registry(), cache, spec)
+        if model not in self._given:
+            use = self._given[model] = _Use(model.name, model.spec.device or "auto")
+            self._uses.append(use)
         return model
 
     def used(self, model: object) -> None:
         """A test had this in a fixture of ours, or in one of that name."""
         try:
-            key = self._given.get(model)
+            use = self._given.get(model)
         except TypeError:  # the value of somebody's own fixture, which cannot be a key
             return
-        if key is not None:
-            self.uses[key] += 1
+        if use is not None:
+            use.count += 1
+
+    @property
+    def root(self) -> str:
+        """The cache directory of the whole run, whatever a test makes of the environment."""
+        if self._root is None:
+            from pytest_embedcache.files import user_directory
+
+            # No variable was set when the run began; a test's fakes, or the test itself, set one.
+            self._root = user_directory()
+        return self._root
 
     def directory(self) -> Path:
         """The versioned cache directory of the run."""
         from pytest_embedcache.files import cache_directory
 
-        return cache_directory(self.settings.dir)
+        return cache_directory(self.root)
 
     def counts(self) -> Counts:
         """What happened in this process."""
         from pytest_embedcache import notices
 
         stats = (registry.stats().as_dict()["models"] for registry in self._registries)
+        uses: Counter[tuple[str, str]] = Counter()
+        for model, use in self._given.items():
+            use.device = model.spec.device or use.device
+        for use in self._uses:
+            if use.count:
+                uses[use.name, use.device] += use.count
         return serialize(
             chain(self._retired, *stats),
-            self.uses,
+            uses,
             (cache.tallies.as_dict() for cache in self._caches.values()),
             threads=self.threads,
             notices=notices.counts(),
@@ -186,7 +255,8 @@ class Run:
     def _after_import(self, fresh: bool) -> None:
         if fresh:
             # What an import leaves behind stays; without this each full collection walks over it.
-            # Before the model is built, which could otherwise never be freed.
+            # Before the model is built, which could otherwise never be freed. For good: to unfreeze
+            # at the end would cost a second at the exit.
             gc.freeze()
         torch = sys.modules.get("torch")
         if torch is None or self.settings.threads == "off":

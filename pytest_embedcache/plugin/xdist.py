@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from pytest_embedcache.plugin.settings import Settings
 __all__ = ["KEY", "Alone", "Controller", "Worker", "role_of"]
 
 KEY = "embedcache"
+#: The name of the run; xdist's own (`testrunuid`) may be given by the user, and come again.
+RUN_KEY = "embedcache_run"
 
 
 class Alone:
@@ -49,12 +52,12 @@ class Controller(Alone):
     def __init__(self, config: pytest.Config) -> None:
         super().__init__(config)
         self._workers: dict[str, Counts | None] = {}
-        self._names: set[str] = set()
+        self._name = os.urandom(16).hex()
 
     def configure_worker(self, node: Any) -> None:
         node.workerinput[KEY] = self.run.settings.as_dict()
+        node.workerinput[RUN_KEY] = self._name
         self._workers[node.gateway.id] = None  # until it reports
-        self._names.add(node.workerinput["testrunuid"])
 
     def worker_is_down(self, node: Any) -> None:
         # A worker that crashed has no workeroutput at all.
@@ -68,11 +71,12 @@ class Controller(Alone):
 
     def finish(self) -> None:
         super().finish()
-        if self.result()["models"] or self.result()["vectors"]:
+        result = self.result()
+        # A worker that was killed has left its notes, and has not said that it used anything.
+        if result["models"] or result["vectors"] or result["silent"]:
             from pytest_embedcache.plugin.pins import forget
 
-            for name in self._names:
-                forget(self.run, name)
+            forget(self.run.directory(), self._name)
 
 
 class Worker(Alone):
@@ -86,7 +90,7 @@ class Worker(Alone):
         self.run = Run(
             Settings.from_dict(worker.workerinput[KEY]),
             workers=worker.workerinput["workercount"],
-            name=worker.workerinput["testrunuid"],
+            name=worker.workerinput[RUN_KEY],
         )
 
     def finish(self) -> None:

@@ -80,6 +80,7 @@ def rows_of(
         name: {"model": name, **{key: tally[key] for key in ("asked", "found", "computed")}}
         | {"encode_seconds": tally["encode_seconds"]}
         for name, tally in vectors.items()
+        if tally["found"] or tally["computed"]
     }
     for model in models:
         if model["loads"] and model.get("backend") != "fake":
