@@ -22,6 +22,7 @@ __all__ = [
     "SettingsError",
     "SnapshotError",
     "StoreError",
+    "StorePausedError",
     "StoredValueError",
     "TextFileError",
     "UnresolvedBindingError",
@@ -196,6 +197,10 @@ class StoreError(EmbedCacheError, OSError):
         super().__init__(f"the {store} vector store at {location} failed: {reason}. {remedy}")
         self.store = store
         self.location = location
+
+
+class StorePausedError(StoreError):
+    """A vector store failed a moment ago, and is not asked again until it is time."""
 
 
 class VectorError(EmbedCacheError, ValueError):

@@ -11,7 +11,7 @@ __all__ = ["Breaker"]
 
 #: Seconds that the first failure costs, and the longest pause after many.
 _FIRST = 1.0
-_LONGEST = 60.0
+_LONGEST = 30.0
 
 
 class Breaker:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from pytest_embedcache.errors import SettingsError, StoreError
+from pytest_embedcache.errors import SettingsError, StoreError, StorePausedError
 from pytest_embedcache.vectors import forking
 from pytest_embedcache.vectors.breaker import Breaker
 from pytest_embedcache.vectors.codec import check_vectors, decode_many, pack, same
@@ -31,6 +31,7 @@ DEFAULT_TTL = 7 * 86400
 _CHUNK = 1000
 #: Seconds that counting the entries may take; a server may hold many millions of keys.
 _COUNTING = 2.0
+_REMEDY = "It is tried again later by itself."
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -249,7 +250,9 @@ class RedisStore:
 
     def _call(self, command: Callable[[Any], _T]) -> _T:
         if not self._breaker.allows():
-            raise self._failure("it did not answer a moment ago")
+            raise StorePausedError(
+                "redis", self._address.location, "it did not answer a moment ago", _REMEDY
+            )
         from redis import exceptions
 
         away = (exceptions.ConnectionError, exceptions.TimeoutError)
@@ -283,9 +286,7 @@ class RedisStore:
             return self._client
 
     def _failure(self, reason: str) -> StoreError:
-        return StoreError(
-            "redis", self._address.location, reason, "It is tried again later by itself."
-        )
+        return StoreError("redis", self._address.location, reason.rstrip("."), _REMEDY)
 
 
 def _delete(client: Any, names: Sequence[str | bytes]) -> int:

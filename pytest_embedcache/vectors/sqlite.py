@@ -221,12 +221,13 @@ class SqliteStore:
         )
         last = -(2**63)
         while answer := self._run(partial(_fetch, statement=statement, values=(last,))):
-            for last, key, value, fingerprint in answer:
+            for _, key, value, fingerprint in answer:
                 named = key if isinstance(key, bytes) else b""
                 try:
                     decode(value, named)
                 except StoredValueError:
                     yield fingerprint or "", named
+            last = answer[-1][0]
 
     # ------------------------------------------------------------------------------ statements
 

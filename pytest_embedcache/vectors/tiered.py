@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from pytest_embedcache import notices
+from pytest_embedcache.errors import StorePausedError
 from pytest_embedcache.vectors.breaker import Breaker
 from pytest_embedcache.vectors.codec import check_vectors
 from pytest_embedcache.vectors.counts import Counts
@@ -189,6 +190,7 @@ class _Tier:
         self._reads = Breaker(clock)
         self._writes = Breaker(clock)
         self._counts = Counts()
+        self._said = ""
 
     def get(self, fingerprint: str, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
         found = self._try(self._reads, lambda: self._asked(fingerprint, keys))
@@ -249,14 +251,21 @@ class _Tier:
             return None
         try:
             result = call()
+        except StorePausedError:  # it has a breaker of its own
+            self._counts.add(skipped=1)
+            return None
         except Exception as error:  # a driver may raise anything, and the answer is still needed
             breaker.failed()
             self._counts.add(errors=1)
-            notices.degraded(
-                f"the vector store {self.store.name} failed and is gone without for now: "
-                f"{str(error) or type(error).__name__}"
-            )
+            self._say(str(error) or type(error).__name__)
             return None
         if breaker.succeeded():
             _log.info("The vector store %s works again", self.store.name)
         return result
+
+    def _say(self, reason: str) -> None:
+        # Once for a tier, whatever else goes wrong with it later; counted every time.
+        self._said = self._said or (
+            f"the vector store {self.store.name} failed and is gone without for a while: {reason}"
+        )
+        notices.degraded(self._said)
