@@ -15,6 +15,7 @@ from pytest_embedcache.models.registry import ModelRegistry, means_the_same_late
 from pytest_embedcache.spec import ModelSpec
 from pytest_embedcache.vectors.calls import Call
 from pytest_embedcache.vectors.keys import KeyFields, KeyMaker
+from pytest_embedcache.vectors.roles import prompts_as_loaded
 
 __all__ = ["Keyed", "ModelSource"]
 
@@ -149,14 +150,12 @@ class ModelSource:
         prompts = dict(getattr(handle.model, "prompts", metadata.prompts))
         default = getattr(handle.model, "default_prompt_name", metadata.default_prompt_name)
         cut = getattr(handle.model, "truncate_dim", metadata.truncate_dim)
-        told = (_texts(metadata.prompts), metadata.default_prompt_name, metadata.truncate_dim)
-        if (_texts(prompts), default, cut) != told:
-            self.identity = replace(
-                identity,
-                metadata=replace(
-                    metadata, prompts=prompts, default_prompt_name=default, truncate_dim=cut
-                ),
+        told = prompts_as_loaded(metadata.prompts)
+        if (prompts, default, cut) != (told, metadata.default_prompt_name, metadata.truncate_dim):
+            learnt = replace(
+                metadata, prompts=prompts, default_prompt_name=default, truncate_dim=cut
             )
+            self.identity = replace(identity, metadata=learnt)
         self._learnt = handle
 
     def _say_untrusted(self, handle: ModelHandle) -> None:
@@ -168,8 +167,3 @@ class ModelSource:
         notices.degraded(
             f"vectors of {self.identity.name} are neither read from the store nor written: {reason}"
         )
-
-
-def _texts(prompts: dict[str, str] | Any) -> dict[str, str]:
-    """Without the empty ones, which versions list or leave out."""
-    return {name: text for name, text in prompts.items() if text}

@@ -242,6 +242,7 @@ def test_what_is_known_without_a_load_is_what_the_loaded_model_says(
     assert cached.max_seq_length == plain.max_seq_length
 
 
+@pytest.mark.filterwarnings("ignore:Creating a tensor from a list:UserWarning")  # in version 3
 @pytest.mark.parametrize("name", ["cosine", "dot", "euclidean", "manhattan"])
 def test_similarities_are_those_of_the_plain_model(
     name: str, plain: Any, registry: ModelRegistry, model_path: Path

@@ -18,6 +18,7 @@ from pytest_embedcache.models.metadata import ModelMetadata
 from pytest_embedcache.vectors.cache import VectorCache
 from pytest_embedcache.vectors.cached_model import CachedModel
 from pytest_embedcache.vectors.memory import MemoryStore
+from pytest_embedcache.vectors.roles import prompts_as_loaded
 from pytest_embedcache.vectors.store import VectorStore
 from pytest_embedcache.vectors.tiered import TieredStore
 
@@ -57,7 +58,7 @@ class PureModel:
     def __init__(self, files: Files) -> None:
         self.weights = files.weights
         prompts = files.prompts if files.hidden_prompts is None else files.hidden_prompts
-        self.prompts = {"query": "", "document": "", **prompts}
+        self.prompts = prompts_as_loaded(prompts)
         self.default_prompt_name = files.default_prompt_name
         self.truncate_dim = files.truncate_dim
         self.max_seq_length = files.max_seq_length

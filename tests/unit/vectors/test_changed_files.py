@@ -5,9 +5,11 @@ A second `World` over the same store is another process.
 
 from __future__ import annotations
 
+import pytest
 from support.encoders import Files, World, right, world
 
 from pytest_embedcache import ModelSpec, notices
+from pytest_embedcache.vectors import roles
 from pytest_embedcache.vectors.cached_model import CachedModel
 from pytest_embedcache.vectors.memory import MemoryStore
 
@@ -80,8 +82,11 @@ def test_files_that_were_only_touched_are_the_same_model() -> None:
     assert late.batches() == [["c"]]
 
 
-def test_prompts_that_only_the_loaded_model_tells_are_its_prompts() -> None:
+def test_prompts_that_only_the_loaded_model_tells_are_its_prompts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Files that tell another story than the model cost a look, and no wrong vector."""
+    monkeypatch.setattr(roles, "_given_to_all", lambda: ("query", "document"))
     w = world(MemoryStore(), hidden_prompts={"query": "q: "})
     for _ in range(2):
         assert w.model().encode_query(TEXTS).tobytes() == right(TEXTS, "q: ")
