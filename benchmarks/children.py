@@ -23,9 +23,9 @@ def environment(**changes: str) -> dict[str, str]:
     return kept | changes
 
 
-def no_other_plugins() -> list[str]:
-    """Options that keep every installed plugin but ours away."""
-    names = {found.name for found in entry_points(group="pytest11")} - {"embedcache"}
+def no_other_plugins(*others: str) -> list[str]:
+    """Options that keep every installed plugin but ours, and the `others`, away."""
+    names = {found.name for found in entry_points(group="pytest11")} - {"embedcache", *others}
     return [part for name in sorted(names) for part in ("-p", f"no:{name}")]
 
 

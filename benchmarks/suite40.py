@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.children import environment, pytest_seconds
+from benchmarks.children import environment, no_other_plugins, pytest_seconds
 from benchmarks.harness import Report, Target, in_turns, ratio, say
 from examples.real_model import real_model
 
@@ -36,6 +36,10 @@ class Facts:
     peaks: list[float] = field(default_factory=list)
     torch: bool = False
 
+    def forget(self) -> None:
+        self.peaks.clear()
+        self.torch = False
+
     def read(self, folder: Path, *, workers: bool) -> None:
         for file in folder.glob("gw*.json" if workers else "main.json"):
             found = json.loads(file.read_text(encoding="utf-8"))
@@ -53,25 +57,26 @@ def run(*, quick: bool = False) -> Report:
                 name = f"{label}, {how}"
                 facts[name] = Facts()
                 cases[name] = functools.partial(
-                    _run_once, label, how, facts[name], model, Path(folder)
+                    run_once, label, how, facts[name], model, Path(folder)
                 )
             if how == "serial":
                 for case in cases.values():
                     case()  # reads everything from the disk once, and stores the vectors
                 for found in facts.values():
-                    found.peaks.clear()
+                    found.forget()
             samples |= in_turns(cases, 1 if quick else 5, progress=None if quick else say)
     return _report(samples, facts)
 
 
-def _run_once(label: str, how: str, facts: Facts, model: str, folder: Path) -> float:
+def run_once(label: str, how: str, facts: Facts, model: str, folder: Path, *extra: str) -> float:
+    """Seconds of one run of a variant, with `extra` options of pytest."""
     suite, mode, fresh = VARIANTS[label]
     cache, noted = folder / ("fresh" if fresh else "kept"), folder / "facts"
     if fresh:
         shutil.rmtree(cache, ignore_errors=True)
     shutil.rmtree(noted, ignore_errors=True)
     noted.mkdir()
-    options = [*WORKERS[how], *([] if mode is None else [f"--embedcache-mode={mode}"])]
+    options = [*WORKERS[how], *extra, *([] if mode is None else [f"--embedcache-mode={mode}"])]
     env = environment(
         EMBEDCACHE_DIR=str(cache),
         BENCH_FACTS=str(noted),
