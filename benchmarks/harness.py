@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 __all__ = [
     "Report",
     "Row",
+    "Samples",
     "Target",
     "difference",
     "in_turns",

@@ -26,7 +26,8 @@ VARIANTS = {
     "embedding_model, cold": ("embedcache", "auto", True),
     "embedding_model, warm": ("embedcache", "auto", False),
 }
-PLAIN, LIVE, COLD = "session fixture", "embedding_model, mode live", "embedding_model, cold"
+EMPTY, PLAIN = "empty tests", "session fixture"
+LIVE, COLD, WARM = (f"embedding_model, {how}" for how in ("mode live", "cold", "warm"))
 
 
 @dataclass
@@ -76,7 +77,9 @@ def run_once(label: str, how: str, facts: Facts, model: str, folder: Path, *extr
         shutil.rmtree(cache, ignore_errors=True)
     shutil.rmtree(noted, ignore_errors=True)
     noted.mkdir()
-    options = [*WORKERS[how], *extra, *([] if mode is None else [f"--embedcache-mode={mode}"])]
+    # No other plugin than xdist, so that the figures do not depend on what else is installed.
+    options = [*no_other_plugins("xdist", "xdist.looponfail"), *WORKERS[how]]
+    options += [] if mode is None else [f"--embedcache-mode={mode}"]
     env = environment(
         EMBEDCACHE_DIR=str(cache),
         BENCH_FACTS=str(noted),

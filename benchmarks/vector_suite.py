@@ -1,104 +1,106 @@
-"""Forty tests with an embedding model: a plain session fixture, ours cold, ours warm, no model.
-
-Each is a fresh pytest, alone and on 2 and 8 workers; with the plain fixture, and without a model,
-our plugin is blocked. The runs take turns, and every figure is a median. What a worker weighs is
-told by the worker itself, at its end, in runs that are not timed.
-"""
+"""Forty tests whose vectors are stored, against the same tests without a model."""
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Callable
-from functools import partial
+import functools
+import statistics
+import tempfile
 from pathlib import Path
 
-from benchmarks.harness import interleave, interval, median, number, ratio, table, target
-from benchmarks.world import World, the_world
+from benchmarks.children import no_other_plugins
+from benchmarks.harness import Report, Samples, Target, difference, in_turns, ratio, say
+from benchmarks.suite40 import COLD, EMPTY, PLAIN, WARM, WORKERS, Facts, run_once
+from examples.real_model import real_model
 
-SUITE = Path(__file__).parent / "suite40"
+#: The slow variants take this many rounds; the two that are compared to the hundredth, more.
 ROUNDS = 5
-#: Of those two whose difference is wanted to the hundredth of a second.
-MORE_ROUNDS = 15
-
-#: Seconds that a warm suite may take more than one without a model, by the number of workers.
-AT_MOST_MORE = {0: 0.10, 8: 0.40}
-TIMES_FASTER = 20
-MEGABYTES = 60
+MORE_ROUNDS = 21
+#: Seconds that the warm suite may take more than the empty one.
+AT_MOST_MORE = {"serial": 0.10, "-n 8": 0.40}
 
 
-def run() -> None:
-    with the_world() as world:
-        shutil.copytree(SUITE, world.scratch / "suite40")
-        plain = partial(_suite, world, "test_meaning.py", "-p", "no:embedcache")
-        candidates: dict[str, Callable[..., float]] = {
-            "plain": partial(plain, BENCHMARK_PLAIN="1"),
-            "cold": partial(_cold, world),
-            "warm": partial(_suite, world, "test_meaning.py"),
-            "empty": partial(_suite, world, "test_empty.py", "-p", "no:embedcache"),
-        }
-        for suite in candidates.values():  # compiles, reads from the disk, fills the store
-            suite(workers=0)
-        for workers in (0, 2, 8):
-            _compare(candidates, workers)
-        for workers in (0, 2, 8):
-            _weigh(world, workers)
+def run(*, quick: bool = False) -> Report:
+    facts: dict[tuple[str, str], Facts] = {}
+    report = Report(
+        "vector_suite: forty tests whose vectors are stored",
+        ("s (median)", "on top of empty", "faster than session fixture", "95 % interval", "MB"),
+    )
+    with real_model() as model, tempfile.TemporaryDirectory() as folder:
+
+        def run_variant(label: str, how: str) -> float:
+            # What is compared with is without our plugin, and all without those of others.
+            blocked = ["-p", "no:embedcache"] if label in (PLAIN, EMPTY) else []
+            found = facts.setdefault((label, how), Facts())
+            others = no_other_plugins("xdist")
+            return run_once(label, how, found, model, Path(folder), *others, *blocked)
+
+        run_variant(WARM, "serial")  # stores the vectors
+        for how in ["serial"] if quick else WORKERS:
+            cases = {
+                label: functools.partial(run_variant, label, how)
+                for label in (EMPTY, WARM, PLAIN, COLD)
+            }
+            for case in cases.values():
+                case()  # reads everything from the disk once
+            facts.clear()
+            few, many = (1, 2) if quick else (ROUNDS, MORE_ROUNDS)
+            progress = None if quick else say
+            samples = in_turns(cases, few, progress=progress)
+            pair = {label: cases[label] for label in (EMPTY, WARM)}
+            for label, seconds in in_turns(pair, many - few, progress=progress).items():
+                samples[label] += seconds
+            _add(report, how, samples, facts)
+    report.notes += [
+        f"{few} rounds in turns, and {many - few} more of the empty and the warm suite; seconds by "
+        "the clock, of a whole run of pytest. No plugin but xdist and, for cold and warm, ours.",
+        "On top of empty: round by round, the median. MB: the largest peak of one process (of a "
+        "worker, where there are some), shared pages included.",
+    ]
+    return report
 
 
-def _suite(world: World, file: str, *options: str, workers: int, **changes: str) -> float:
-    split = ("-n", str(workers)) if workers else ()
-    seconds, output = world.pytest(f"suite40/{file}", *split, *options, **changes)
-    assert "40 passed" in output, output
-    return seconds
+def _add(report: Report, how: str, samples: Samples, facts: dict[tuple[str, str], Facts]) -> None:
+    plain = samples[PLAIN]
+    for label, seconds in samples.items():
+        few = seconds[: len(plain)]
+        # The ratio of all rounds, with the interval of those that the slow ones took part in.
+        times = statistics.median(plain) / statistics.median(seconds)
+        _, low, high = ratio(plain, few)
+        more, *_ = difference(few, samples[EMPTY][: len(few)])
+        if label == WARM:
+            more, *between = difference(seconds, samples[EMPTY])
+            _targets(report, how, more, (between[0], between[1]), times, (low, high))
+        report.row(
+            f"{label}, {how}",
+            f"{statistics.median(seconds):.3f}",
+            f"{more:.3f}",
+            f"{times:.1f} x",
+            f"{low:.1f} to {high:.1f}",
+            f"{max(facts[label, how].peaks):.0f}",
+        )
+    warm = facts[WARM, how]
+    report.targets += [
+        Target(f"peak memory of a process, {how}", 60, max(warm.peaks), "MB"),
+        Target(f"torch imported, {how}", 0, float(warm.torch), "times"),
+    ]
 
 
-def _cold(world: World, *, workers: int) -> float:
-    with_another = str(world.scratch / "cold")
-    seconds = _suite(world, "test_meaning.py", workers=workers, EMBEDCACHE_DIR=with_another)
-    shutil.rmtree(with_another)
-    return seconds
-
-
-def _compare(candidates: dict[str, Callable[..., float]], workers: int) -> None:
-    here = {name: partial(suite, workers=workers) for name, suite in candidates.items()}
-    print(f"-n {workers}" if workers else "serial")
-    found = interleave(here, ROUNDS, warm_up=False)
-    more = interleave({name: here[name] for name in ("warm", "empty")}, MORE_ROUNDS, warm_up=False)
-    for name, seconds in more.items():
-        found[name] += seconds
-    rows = []
-    for name, seconds in found.items():
-        low, high = interval(seconds)
-        between = f"{number(low)} to {number(high)}"
-        rows.append((name, median(seconds), between, ratio(found["plain"], seconds)))
-    table(("", "seconds", "95 % of medians", "times as fast as plain"), rows)
-    mode = f"with -n {workers}" if workers else "serial"
-    if workers in AT_MOST_MORE:
-        more_than_empty = median(found["warm"]) - median(found["empty"])
-        target(f"warm, more than empty, {mode}", more_than_empty, AT_MOST_MORE[workers], "s")
-        faster = ratio(found["plain"], found["warm"])
-        target(f"warm against plain, {mode}", faster, TIMES_FASTER, "times", at_least=True)
-    print()
-
-
-def _weigh(world: World, workers: int) -> None:
-    """What processes of a warm run, and of one without a model, have in memory at their end."""
-    mode = f"-n {workers}" if workers else "serial"
-    rows = []
-    for name, options in (("test_meaning.py", ()), ("test_empty.py", ("-p", "no:embedcache"))):
-        reports = world.scratch / "reports"
-        reports.mkdir()
-        _suite(world, name, *options, workers=workers, BENCHMARK_REPORT=str(reports))
-        found = [json.loads(file.read_text()) for file in reports.iterdir()]
-        shutil.rmtree(reports)
-        found = [report for report in found if bool(report["worker"]) == bool(workers)]
-        if not found or "resident" not in found[0]:
-            print(f"  memory, {mode}: skipped, this system has no /proc to read it from")
-            return
-        rows.append([max(report[field] for report in found) for field in ("resident", "peak")])
-        if name == "test_meaning.py":
-            imported = sum(report["torch"] for report in found)
-            target(f"processes that imported torch, {mode}", imported, 0)
-    (resident, peak), (empty, _) = rows
-    target(f"resident memory of the largest process, {mode}", resident, MEGABYTES, "MB")
-    print(f"          (at its peak {number(peak)} MB; without a model {number(empty)} MB)")
+def _targets(
+    report: Report,
+    how: str,
+    more: float,
+    between: tuple[float, float],
+    times: float,
+    interval: tuple[float, float],
+) -> None:
+    if how not in AT_MOST_MORE:
+        return
+    report.targets += [
+        Target(f"warm, on top of empty, {how}", AT_MOST_MORE[how], more, "s", interval=between),
+        Target(
+            f"warm against the session fixture, {how}",
+            *(20, times, "times"),
+            at_least=True,
+            interval=interval,
+        ),
+    ]
