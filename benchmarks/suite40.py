@@ -78,7 +78,7 @@ def run_once(label: str, how: str, facts: Facts, model: str, folder: Path, *extr
     shutil.rmtree(noted, ignore_errors=True)
     noted.mkdir()
     # No other plugin than xdist, so that the figures do not depend on what else is installed.
-    options = [*no_other_plugins("xdist", "xdist.looponfail"), *WORKERS[how]]
+    options = [*no_other_plugins("xdist", "xdist.looponfail"), *WORKERS[how], *extra]
     options += [] if mode is None else [f"--embedcache-mode={mode}"]
     env = environment(
         EMBEDCACHE_DIR=str(cache),
