@@ -7,7 +7,6 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from benchmarks.children import no_other_plugins
 from benchmarks.harness import Report, Samples, Target, difference, in_turns, ratio, say
 from benchmarks.suite40 import COLD, EMPTY, PLAIN, WARM, WORKERS, Facts, run_once
 from examples.real_model import real_model
@@ -28,11 +27,10 @@ def run(*, quick: bool = False) -> Report:
     with real_model() as model, tempfile.TemporaryDirectory() as folder:
 
         def run_variant(label: str, how: str) -> float:
-            # What is compared with is without our plugin, and all without those of others.
+            # What is compared with has no plugin of ours.
             blocked = ["-p", "no:embedcache"] if label in (PLAIN, EMPTY) else []
             found = facts.setdefault((label, how), Facts())
-            others = no_other_plugins("xdist")
-            return run_once(label, how, found, model, Path(folder), *others, *blocked)
+            return run_once(label, how, found, model, Path(folder), *blocked)
 
         run_variant(WARM, "serial")  # stores the vectors
         for how in ["serial"] if quick else WORKERS:
