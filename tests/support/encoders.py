@@ -103,10 +103,7 @@ class PureModel:
             prompt = self.prompts[name] if name is not None else ""
         role = task if self.has_roles else None
         cut = truncate_dim if truncate_dim is not None else self.truncate_dim
-        rows = [self.vector(text, prompt, role) for text in texts]
-        matrix = np.stack(rows)[:, :cut]
-        if normalize_embeddings:
-            matrix = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+        matrix = np.stack([self.row(t, prompt, role, cut, normalize_embeddings) for t in texts])
         self.after(texts)
         found = self.reshape(matrix)
         return found[0] if isinstance(inputs, str) else found
@@ -115,6 +112,13 @@ class PureModel:
         """The right vector of `text` as the model is now, before it is cut and normalised."""
         state = (self.weights, self.adapters, self.max_seq_length)
         return pure_vector(*state, role, prompt + text, size=self.size)
+
+    def row(
+        self, text: str, prompt: str, role: str | None, cut: int | None, normalize: bool
+    ) -> np.ndarray:
+        """The right row of one call."""
+        vector = self.vector(text, prompt, role)[:cut]
+        return vector / np.sqrt(np.dot(vector, vector)) if normalize else vector
 
     def get_embedding_dimension(self) -> int:
         return self.size if self.truncate_dim is None else min(self.size, self.truncate_dim)
