@@ -14,8 +14,7 @@ from pytest_embedcache.models.registry import swap_default_registry
 
 pytest_plugins = ["pytester"]
 
-#: What a developer's shell may have set, and a test must not see.
-_OURS = ("MODEL", "DEVICE", "DIR", "THREADS", "JSON", "LOCK_TIMEOUT")
+#: What a developer's shell may have set, and a test must not see; and all of EMBEDCACHE_*.
 _THEIRS = ("SENTENCE_TRANSFORMERS_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_ENDPOINT")
 
 
@@ -24,13 +23,14 @@ def _own_world(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
     """Each test has its own cache directory, Hub cache and default registry, and no network."""
-    for name in (*(f"EMBEDCACHE_{key}" for key in _OURS), *_THEIRS, "CI"):
+    ours = (name for name in os.environ if name.startswith("EMBEDCACHE_"))
+    for name in (*(name for name in ours if name != "EMBEDCACHE_TEST_REGISTRY"), *_THEIRS, "CI"):
         monkeypatch.delenv(name, raising=False)
     world = tmp_path_factory.mktemp("world")
     monkeypatch.setenv("EMBEDCACHE_DIR", str(world / "cache"))
     monkeypatch.setenv("HF_HOME", str(world / "hf"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    before = swap_default_registry(None)
+    before = swap_default_registry(ModelRegistry())
     notices.reset()
     yield
     swap_default_registry(before)

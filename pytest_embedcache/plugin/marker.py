@@ -44,7 +44,8 @@ def marked(definition: Any) -> dict[str, Any]:
             merged["device"] = None
         try:
             ModelSpec(merged.get("model", "x"), device=merged.get("device"))
-            Mode(merged.get("mode", Mode.AUTO))
+            if (mode := merged.get("mode", Mode.AUTO)) not in tuple(Mode):
+                raise ValueError(f"mode={mode!r} cannot be used: use {' or '.join(Mode)}")
         except ValueError as error:  # ModelSpecError is one
             raise MarkerError(f"{definition.nodeid}: @pytest.mark.embedcache: {error}") from error
     return merged

@@ -1,0 +1,88 @@
+"""A suite under test, run by a pytest of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+TESTS = Path(__file__).parents[1]
+#: Plugins that a developer may have, and that have their own mind about runs with workers.
+QUIET = ("-p", "no:benchmark")
+
+needs_torch = pytest.mark.skipif(
+    importlib.util.find_spec("sentence_transformers") is None,
+    reason="sentence-transformers is not installed",
+)
+
+
+class Suite:
+    """A suite in a directory of its own, run by a pytest of its own.
+
+    Attributes:
+        path: Its directory, which is also where runs start.
+        log: What the toys note.
+    """
+
+    def __init__(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._pytester = pytester
+        self._monkeypatch = monkeypatch
+        self.path = pytester.path
+        self.log = self.path / "toys.log"
+        monkeypatch.setenv("TOY_LOG", str(self.log))
+
+    def write(self, **files: str) -> None:
+        """Write `name=text` as name.py; `conftest` gets the toys before its own text."""
+        for name, text in files.items():
+            text = dedent(text)
+            if name == "conftest":
+                text = (
+                    f"import sys; sys.path.insert(0, {str(TESTS)!r})\nimport support.inner\n{text}"
+                )
+            (self.path / f"{name}.py").write_text(text, encoding="utf-8")
+
+    def run(self, *arguments: str | os.PathLike[str], **environment: str) -> pytest.RunResult:
+        """Run it, with warnings as errors."""
+        with self._monkeypatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            return self._pytester.runpytest_subprocess(
+                "-W", "error", *QUIET, *arguments, timeout=120
+            )
+
+    def counts(self, *arguments: str, **environment: str) -> dict[str, Any]:
+        """Run it, which succeeds, and return what it counted."""
+        path = self.path / "counts.json"
+        result = self.run(*arguments, f"--embedcache-json={path}", **environment)
+        assert result.ret == 0, result.stdout.str()
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        path.unlink()
+        return found
+
+    def noted(self) -> list[list[str]]:
+        """The lines of the toys' log since the last call, as words."""
+        if not self.log.exists():
+            return []
+        lines = self.log.read_text(encoding="utf-8").splitlines()
+        self.log.unlink()
+        return [line.split() for line in lines]
+
+
+def outcome(result: pytest.RunResult) -> dict[str, int]:
+    """What the last line says, less the warnings that others give."""
+    found = result.parseoutcomes()
+    found.pop("warnings", None)
+    return found
+
+
+def complaints(result: pytest.RunResult) -> str:
+    """All output, which shows no trouble inside pytest or this package."""
+    text = result.stdout.str() + result.stderr.str()
+    assert "INTERNALERROR" not in text, text
+    assert f"{os.sep}pytest_embedcache{os.sep}" not in text, text
+    return text
