@@ -39,8 +39,9 @@ def read_ini(config: pytest.Config, name: str) -> Any:
     """`getini`, for which a value of the wrong type is the user's mistake, in all versions."""
     try:
         return config.getini(name)
-    except (TypeError, ValueError) as error:
-        raise pytest.UsageError(f"ini {name}: {error}") from error
+    except (TypeError, ValueError, pytest.UsageError) as error:
+        said = str(error)
+        raise pytest.UsageError(said if name in said else f"ini {name}: {said}") from error
 
 
 def read_settings(config: pytest.Config) -> Settings:
