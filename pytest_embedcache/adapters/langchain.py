@@ -23,7 +23,8 @@ class CachedEmbeddings(Embeddings):
     Args:
         model: A name or a directory, with the options of `get_model`; or a `CachedModel`.
 
-    Queries and documents are kept apart, as the model itself keeps them.
+    Queries and documents are kept apart, as the model itself keeps them. A copy, a deep one too,
+    is over the same model.
     """
 
     def __init__(
@@ -48,3 +49,6 @@ class CachedEmbeddings(Embeddings):
     async def aembed_query(self, text: str) -> list[float]:
         """`embed_query` beside the event loop."""
         return as_list(await self.model.aencode_query(text))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CachedEmbeddings:
+        return type(self)(self.model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Self
 
 from pytest_embedcache.adapters import as_list, as_lists, as_model
 from pytest_embedcache.errors import MissingExtraError
@@ -17,6 +17,8 @@ except ImportError as error:
 
 __all__ = ["CachedEmbedding"]
 
+_FIELDS = frozenset(BaseEmbedding.model_fields)
+
 
 class CachedEmbedding(BaseEmbedding):
     """An embedding whose vectors are computed once.
@@ -25,7 +27,12 @@ class CachedEmbedding(BaseEmbedding):
         model: A name or a directory, with the options of `get_model`; or a `CachedModel`.
         embed_batch_size: Texts that LlamaIndex hands over at once.
 
-    A text is embedded as a document, a query as a query, as the model itself keeps them.
+    The other fields of a `BaseEmbedding` can be given too, and `model_name` for `model`: what
+    `to_dict` writes, `from_dict` reads. A text is embedded as a document, a query as a query, as
+    the model itself keeps them. A copy, a deep one too, is over the same model.
+
+    Raises, beside what `get_model` does, `ValueError` for an `embeddings_cache`: LlamaIndex's own
+    would mix up queries and documents.
     """
 
     _model: CachedModel = PrivateAttr()
@@ -36,15 +43,27 @@ class CachedEmbedding(BaseEmbedding):
         *,
         embed_batch_size: int = 256,
         callback_manager: Any = None,
+        model_name: str | None = None,
         **options: Any,
     ) -> None:
-        cached = as_model(model, options)
+        theirs = {name: options.pop(name) for name in _FIELDS & options.keys()}
+        if theirs.get("embeddings_cache") is not None:
+            raise ValueError(
+                "embeddings_cache has one key for a text as a query and as a document; leave it "
+                "out, the vectors are cached already"
+            )
+        cached = as_model(model if model_name is None else model_name, options)
         super().__init__(
-            model_name=cached.spec.name,
+            model_name=cached.name,
             embed_batch_size=embed_batch_size,
             callback_manager=callback_manager,
+            **theirs,
         )
         self._model = cached
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        copied: Self = super().__deepcopy__({id(self._model): self._model, **(memo or {})})
+        return copied
 
     @classmethod
     def class_name(cls) -> str:
