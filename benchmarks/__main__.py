@@ -16,6 +16,7 @@ BENCHMARKS = {
     "consumers": "twenty consumers against one",
     "plugin_overhead": "what the installed plugin adds to pytest",
     "suite40": "forty tests, with a session fixture and with embedding_model (ten minutes)",
+    "vector_reads": "stored vectors by text, from our tiers and from others' stores",
     "vector_suite": "forty tests whose vectors are stored, and forty without a model (six minutes)",
 }
 

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 
-__all__ = ["environment", "no_other_plugins", "pytest_seconds"]
+__all__ = ["call_in_child", "environment", "no_other_plugins", "pytest_seconds"]
+
+ROOT = Path(__file__).parents[1]
 
 
 def environment(**changes: str) -> dict[str, str]:
@@ -27,6 +29,27 @@ def no_other_plugins(*others: str) -> list[str]:
     """Options that keep every installed plugin but ours, and the `others`, away."""
     names = {found.name for found in entry_points(group="pytest11")} - {"embedcache", *others}
     return [part for name in sorted(names) for part in ("-p", f"no:{name}")]
+
+
+def call_in_child(module: str, *arguments: str, **changes: str) -> str:
+    """What `module.main(*arguments)` prints in a fresh process.
+
+    Raises `RuntimeError` with what it wrote to standard error if it fails.
+    """
+    # At the end of sys.path: the checkout does not stand in for an installed package.
+    code = (
+        f"import sys; sys.path.append({str(ROOT)!r}); import importlib; "
+        "importlib.import_module(sys.argv[1]).main(*sys.argv[2:])"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, module, *arguments],
+        env=environment(**changes),
+        capture_output=True,
+        text=True,
+    )
+    if ran.returncode:
+        raise RuntimeError(f"{module} {' '.join(arguments)} failed:\n{ran.stderr}")
+    return ran.stdout
 
 
 def pytest_seconds(suite: Path, *options: str, env: Mapping[str, str]) -> float:

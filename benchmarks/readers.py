@@ -1,0 +1,182 @@
+"""Ways to keep vectors by text, each as a function that stores them and one that opens the store.
+
+Run in a process of its own: `main("store" | "read", NAME, FOLDER)`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from examples.real_model import MODEL
+from pytest_embedcache import ModelSpec, get_model
+from pytest_embedcache.models.registry import default_registry
+from pytest_embedcache.vectors.api import cached_model, default_cache
+from pytest_embedcache.vectors.cache import VectorCache
+from pytest_embedcache.vectors.cached_model import CachedModel
+
+__all__ = ["COUNT", "DIMENSION", "READERS", "main", "texts", "vectors"]
+
+COUNT, DIMENSION = 10_000, 384
+#: In the environment: where the Redis server listens.
+REDIS = "BENCH_REDIS_URL"
+#: Keys in one MGET, the same for the store and for what it is compared with.
+CHUNK = 1000
+
+Read = Callable[[Sequence[str]], Any]
+
+
+def texts() -> list[str]:
+    """As long as the titles and sentences that people embed."""
+    return [f"text number {i}, about something that nobody has said before" for i in range(COUNT)]
+
+
+def vectors() -> np.ndarray:
+    """In place of the model's: only reading is measured."""
+    return np.random.default_rng(0).uniform(-1, 1, (COUNT, DIMENSION)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """`needs` are the modules without which it cannot be measured, and the package that has them.
+
+    `store(folder, texts, matrix)`; `open(folder)` returns what is timed.
+    """
+
+    store: Callable[[Path, list[str], np.ndarray], object]
+    open: Callable[[Path], Read]
+    needs: tuple[str, str] | None = None
+
+
+def _put(model: CachedModel, cache: VectorCache, matrix: np.ndarray) -> None:
+    assert cache.store is not None
+    cache.store.put_many(model.fingerprint, dict(zip(model.keys(texts()), matrix, strict=True)))
+
+
+def _store_ours(folder: Path, listed: list[str], matrix: np.ndarray) -> None:
+    _put(get_model(MODEL), default_cache(), matrix)
+
+
+def _open_memory(folder: Path) -> Read:
+    model = get_model(MODEL)
+    model.encode(texts())  # from SQLite, and into memory
+    return model.encode
+
+
+def _redis_model() -> tuple[CachedModel, VectorCache]:
+    from pytest_embedcache.vectors.redis import RedisStore
+    from pytest_embedcache.vectors.tiered import TieredStore
+
+    cache = VectorCache(TieredStore([RedisStore(os.environ[REDIS])]))
+    return cached_model(default_registry(), cache, ModelSpec(MODEL, device="cpu")), cache
+
+
+def _store_redis(folder: Path, listed: list[str], matrix: np.ndarray) -> None:
+    _put(*_redis_model(), matrix)
+
+
+def _store_raw_redis(folder: Path, listed: list[str], matrix: np.ndarray) -> None:
+    import redis
+
+    client = redis.Redis.from_url(os.environ[REDIS])
+    client.mset({_name(text): row.tobytes() for text, row in zip(listed, matrix, strict=True)})
+
+
+def _open_raw_redis(folder: Path) -> Read:
+    """The least that a program can do: the names are made before, nothing is checked."""
+    import redis
+
+    client = redis.Redis.from_url(os.environ[REDIS])
+    client.ping()
+    names = [_name(text) for text in texts()]
+
+    def read(listed: Sequence[str]) -> np.ndarray:
+        found: list[bytes] = []
+        for start in range(0, len(names), CHUNK):
+            found += client.mget(names[start : start + CHUNK])
+        return np.frombuffer(b"".join(found), np.float32).reshape(len(found), -1)
+
+    return read
+
+
+def _name(text: str) -> str:
+    # As long as ours: what is sent counts.
+    return f"raw:v1:{'0' * 16}:{text.encode().hex()[:64]:>64}"
+
+
+def _langchain(folder: Path) -> Any:
+    from langchain_classic.embeddings import CacheBackedEmbeddings
+    from langchain_classic.storage import LocalFileStore
+    from langchain_core.embeddings import Embeddings
+
+    class Stored(Embeddings):
+        def embed_documents(self, listed: list[str]) -> list[list[float]]:
+            return list(vectors().tolist())
+
+        def embed_query(self, text: str) -> list[float]:
+            raise NotImplementedError
+
+    files = LocalFileStore(folder)
+    return CacheBackedEmbeddings.from_bytes_store(
+        Stored(), files, namespace="model", key_encoder="sha256"
+    )
+
+
+def _store_diskcache(folder: Path, listed: list[str], matrix: np.ndarray) -> None:
+    import diskcache
+
+    with diskcache.Cache(str(folder)) as cache, cache.transact():
+        for text, row in zip(listed, matrix, strict=True):
+            cache[text] = row.tobytes()
+
+
+def _open_diskcache(folder: Path) -> Read:
+    import diskcache
+
+    cache = diskcache.Cache(str(folder))
+
+    def read(listed: Sequence[str]) -> np.ndarray:
+        found = b"".join([cache[text] for text in listed])
+        return np.frombuffer(found, np.float32).reshape(len(listed), -1)
+
+    return read
+
+
+OURS, MEMORY, REDIS_TIER = "SQLite tier", "memory tier", "Redis tier"
+RAW_REDIS, DISKCACHE, LANGCHAIN = "Redis, raw MGET", "diskcache", "LangChain, LocalFileStore"
+READERS = {
+    OURS: Reader(_store_ours, lambda folder: get_model(MODEL).encode),
+    MEMORY: Reader(_store_ours, _open_memory),
+    REDIS_TIER: Reader(_store_redis, lambda folder: _redis_model()[0].encode, ("redis", "redis")),
+    RAW_REDIS: Reader(_store_raw_redis, _open_raw_redis, ("redis", "redis")),
+    DISKCACHE: Reader(_store_diskcache, _open_diskcache, ("diskcache", "diskcache")),
+    LANGCHAIN: Reader(
+        lambda folder, listed, matrix: _langchain(folder).embed_documents(listed),
+        lambda folder: _langchain(folder).embed_documents,
+        ("langchain_classic", "langchain-classic"),
+    ),
+}
+
+
+def main(what: str, name: str, folder: str) -> None:
+    """Store, or read once and print the seconds; ends with an error for a wrong vector."""
+    reader, where, listed = READERS[name], Path(folder), texts()
+    if what == "store":
+        reader.store(where, listed, vectors())
+        return
+    read = reader.open(where)
+    start = time.perf_counter()
+    found = read(listed)
+    seconds = time.perf_counter() - start
+    if np.asarray(found, np.float32).tobytes() != vectors().tobytes():
+        sys.exit(f"{name}: a vector is another")
+    if "torch" in sys.modules:
+        sys.exit(f"{name}: torch was imported")
+    print(seconds)

@@ -1,0 +1,134 @@
+"""Stored vectors, read by text: our tiers, and what else keeps vectors by text."""
+
+from __future__ import annotations
+
+import functools
+import statistics
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+from benchmarks import readers
+from benchmarks.children import call_in_child
+from benchmarks.harness import Report, Samples, Target, in_turns, per_call, ratio, say
+from benchmarks.readers import COUNT, DISKCACHE, LANGCHAIN, MEMORY, OURS, RAW_REDIS, REDIS_TIER
+from examples.real_model import MODEL, real_model
+from pytest_embedcache import get_model
+from pytest_embedcache.vectors.api import StoreSettings, open_cache, swap_default_cache
+
+US = 1e6
+#: Of whole processes; and of loops in this one.
+ROUNDS, LOOPS = 11, 21
+
+
+def run(*, quick: bool = False) -> Report:
+    report = Report(
+        f"vector_reads: {COUNT:,} stored vectors by text",
+        ("µs per vector (median)", "of the SQLite tier", "95 % interval"),
+    )
+    with real_model(), tempfile.TemporaryDirectory() as folder:
+        with _redis(report) as url:
+            cases = {}
+            for name, reader in readers.READERS.items():
+                if reader.needs and find_spec(reader.needs[0]) is None:
+                    report.notes.append(f"{name}: skipped, needs the package {reader.needs[1]}.")
+                elif url or "Redis" not in name:
+                    case = functools.partial(_read, name, Path(folder), url)
+                    if name != MEMORY:  # whose vectors are those of the SQLite tier
+                        case("store")
+                    cases[name] = functools.partial(case, "read")
+            samples = in_turns(cases, 2 if quick else ROUNDS, progress=None if quick else say)
+        loops = _loops(Path(folder, "loops"), 3 if quick else LOOPS, 100 if quick else 2000)
+    for name, seconds in samples.items():
+        times, low, high = ratio(seconds, samples[OURS])
+        each = statistics.median(seconds) * US / COUNT
+        report.row(name, f"{each:.2f}", f"{times:.2f} x", f"{low:.2f} to {high:.2f}")
+    for name, seconds in loops.items():
+        report.row(name, f"{statistics.median(seconds) * US:.2f}", "", "")
+    report.targets += [*_targets(samples), *_loop_targets(loops)]
+    report.notes += [
+        f"{ROUNDS} rounds in turns, a fresh process each, one call with {COUNT:,} texts: hash, look"
+        " up, check, assemble, and the first contact with the store; without imports. Every vector "
+        "is compared with what was stored, afterwards.",
+        "The vectors are random numbers of 384 dimensions, stored under the keys of the real "
+        "model: no model is loaded, and only reading is measured.",
+        "SQLite tier: `CachedModel.encode` with an empty memory tier above, into which it promotes."
+        " Redis tier: the same with Redis alone; the raw MGET has its names made beforehand, 1,000 "
+        "to a command, over the same Unix socket, and checks nothing. LangChain returns lists of "
+        "numbers, and is not asked to make an array.",
+    ]
+    return report
+
+
+@contextmanager
+def _redis(report: Report) -> Iterator[str | None]:
+    """The URL of a server of our own; None, with the reason noted, where there can be none."""
+    import pytest
+
+    from tests.support.redis_server import RedisServer
+
+    try:
+        server = RedisServer()
+    except pytest.skip.Exception as reason:
+        report.notes.append(f"Redis: skipped, {reason}.")
+        yield None
+        return
+    try:
+        yield server.start().url
+    finally:
+        server.close()
+
+
+def _read(name: str, folder: Path, url: str | None, what: str) -> float:
+    # The memory tier is filled from the SQLite tier's store.
+    place = folder / (OURS if name == MEMORY else name).replace(" ", "-")
+    place.mkdir(exist_ok=True)
+    changes = {"EMBEDCACHE_DIR": str(place), "HF_HUB_OFFLINE": "1"}
+    if url:
+        changes[readers.REDIS] = url
+    output = call_in_child("benchmarks.readers", what, name, str(place), **changes)
+    return float(output or 0)
+
+
+def _loops(folder: Path, rounds: int, calls: int) -> Samples:
+    """One text at a time, in memory."""
+    cache = open_cache(StoreSettings(directory=str(folder)))
+    before = swap_default_cache(cache)
+    try:
+        model = get_model(MODEL)
+        assert cache.store is not None
+        text = readers.texts()[0]
+        cache.store.put_many(model.fingerprint, {model.keys([text])[0]: readers.vectors()[0]})
+        actions = {
+            "one text, memory tier": lambda: model.encode(text),
+            "get_model(name)": lambda: get_model(MODEL),
+        }
+        for action in actions.values():
+            action()
+        cases = {name: functools.partial(per_call, act, calls) for name, act in actions.items()}
+        return in_turns(cases, rounds)
+    finally:
+        swap_default_cache(before)
+        cache.close()
+
+
+def _targets(samples: Samples) -> Iterator[Target]:
+    for name, limit in ((OURS, 7.0), (MEMORY, 2.5)):
+        each = statistics.median(samples[name]) * US / COUNT
+        yield Target(name, limit, each, "µs per vector")
+    for slow, quick, limit, at_least in (
+        (LANGCHAIN, OURS, 15.0, True),
+        (DISKCACHE, OURS, 1.0, True),
+        (REDIS_TIER, RAW_REDIS, 1.7, False),
+    ):
+        if slow in samples and quick in samples:
+            times, low, high = ratio(samples[slow], samples[quick])
+            what = f"{slow}, against {quick}"
+            yield Target(what, limit, times, "times", at_least=at_least, interval=(low, high))
+
+
+def _loop_targets(loops: Samples) -> Iterator[Target]:
+    for name, limit in (("one text, memory tier", 30.0), ("get_model(name)", 3.0)):
+        yield Target(name, limit, statistics.median(loops[name]) * US, "µs")
