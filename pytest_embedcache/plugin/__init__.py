@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_embedcache.plugin.brevity import shorten
 from pytest_embedcache.plugin.fixtures import (
     MODEL_FIXTURES,
     RUN,
@@ -90,6 +91,11 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
     for name in MODEL_FIXTURES.keys() & getattr(item, "funcargs", {}).keys():
         item.config.stash[RUN].used(item.funcargs[name])  # type: ignore[attr-defined]
     return result
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> None:
+    shorten(call, item.config)
 
 
 @pytest.hookimpl(optionalhook=True)
