@@ -85,7 +85,7 @@ class SqliteFile:
                 with held.lock:
                     connection = held.connection or self._open(held)
                     return operation(connection)
-            except sqlite3.Error as error:
+            except (sqlite3.Error, UnicodeDecodeError) as error:
                 if not is_damage(error) or self.read_only:
                     raise self._error(error) from error
                 self._move_aside(held.identity, str(error))
@@ -238,7 +238,7 @@ class SqliteFile:
             "and begun anew; vectors are computed again"
         )
 
-    def _error(self, error: sqlite3.Error) -> StoreError:
+    def _error(self, error: Exception) -> StoreError:
         remedy = {
             sqlite3.SQLITE_BUSY: "Another process is writing for long; it is tried again later.",
             sqlite3.SQLITE_FULL: "Make room, or choose another directory with EMBEDCACHE_DIR.",

@@ -117,25 +117,27 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def primary_code(error: sqlite3.Error) -> int | None:
+def primary_code(error: Exception) -> int | None:
     """SQLite's result code without its extension; None for an error of the Python module."""
     code = getattr(error, "sqlite_errorcode", None)
     return None if code is None else int(code) & 0xFF
 
 
-def is_busy(error: sqlite3.Error) -> bool:
+def is_busy(error: Exception) -> bool:
     """Whether another connection had what this one wanted."""
     return primary_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def is_damage(error: sqlite3.Error) -> bool:
+def is_damage(error: Exception) -> bool:
     """Whether the file is not, or no longer, a database of ours."""
+    if isinstance(error, UnicodeDecodeError):
+        return True  # of SQLite's message, which quotes the damaged schema
     code = primary_code(error)
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return True
     # Our statements are right: a table that is missing was there. "already exists" comes where the
     # version was lost and the tables were not.
-    words = ("no such table", "no such column", "already exists", "has no column")
+    words = ("no such table", "no such column", "has no column", "already exists", "file format")
     return code == sqlite3.SQLITE_ERROR and any(word in str(error) for word in words)
 
 
