@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -258,44 +256,3 @@ def test_a_model_handed_out_in_the_middle_of_work_stores_nothing() -> None:
     assert w.model().encode(["a"]).tobytes() == right(["a"], weights="changed")
     assert store.stats().entries == 0
     assert w.tally()["untrusted"] == 1
-
-
-def in_child(work: Callable[[], bool]) -> bool:
-    """Whether `work` was true in a forked child."""
-    child = os.fork()
-    if child == 0:
-        signal.alarm(DEADLOCK)
-        good = False
-        try:
-            good = work()
-        finally:
-            os._exit(0 if good else 1)
-    return os.waitpid(child, 0)[1] == 0
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # 3.12 and later
-def test_a_child_forked_in_the_middle_of_work_computes_for_itself() -> None:
-    """It waits neither for the parent's thread, nor for the lock that this thread holds."""
-    w = world()
-    gate = Gate()
-    w.inner().before = gate
-    parents = start(lambda: w.model().encode(["a"]))
-    await_all(gate.reached)
-
-    def childs() -> bool:
-        w.inner().before = lambda texts: None
-        return bool(w.model().encode(["a"]).tobytes() == right(["a"]))
-
-    assert in_child(childs)
-    gate.open.set()
-    assert parents.result(DEADLOCK).tobytes() == right(["a"])
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_child_finds_what_its_parent_stored() -> None:
-    """And computes what else it needs, alone."""
-    w = world()
-    w.model().encode(["a"])
-    assert in_child(lambda: w.model().encode(["a", "b"]).tobytes() == right(["a", "b"]))
-    assert w.batches() == [["a"]]
