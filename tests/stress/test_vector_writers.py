@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import select
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -101,32 +103,39 @@ def test_a_killed_writer_loses_nothing_that_was_accepted(tmp_path: Path, rounds:
     store.close()
 
 
+@contextlib.contextmanager
+def busy_writer(directory: Path, me: int, count: int) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, "-c", BUSY_WRITER, str(directory), str(me), str(count)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as writer:
+        try:
+            yield writer
+        finally:
+            writer.kill()  # nothing, if it has ended
+
+
 @pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.stress)])
 def test_many_processes_write_into_one_store(tmp_path: Path, count: int) -> None:
     """Eight writers, started at once on a new store: none lost, none wrong, one winner for all."""
-    writers = [
-        subprocess.Popen(
-            [sys.executable, "-c", BUSY_WRITER, str(tmp_path), str(me), str(count)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for me in range(8)
-    ]
-    for writer in writers:
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == "ready\n"
-    started = time.perf_counter()
-    for writer in writers:
-        assert writer.stdin is not None
-        writer.stdin.write("go\n")
-        writer.stdin.flush()
-    ended = []
-    for writer in writers:
-        out, err = writer.communicate()
-        assert writer.returncode == 0, err
-        ended.append(out.strip())
+    with contextlib.ExitStack() as stack:
+        writers = [stack.enter_context(busy_writer(tmp_path, me, count)) for me in range(8)]
+        for writer in writers:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == "ready\n"
+        started = time.perf_counter()
+        for writer in writers:
+            assert writer.stdin is not None
+            writer.stdin.write("go\n")
+            writer.stdin.flush()
+        ended = []
+        for writer in writers:
+            out, err = writer.communicate()
+            assert writer.returncode == 0, err
+            ended.append(out.strip())
     seconds = time.perf_counter() - started
     print(f"8 processes, {count} vectors each, half of them shared: {seconds:.2f} s")
     # Whoever won, all eight ended with the same vectors.
