@@ -123,6 +123,11 @@ class Run:
             adopted.tallies.reset()  # they are in the run's history
         elif api is not None and api._default in self._caches.values():
             api.swap_default_cache(None)
+        # A process that goes on has no use for the models, and pytest keeps its config for ever.
+        self._shared = None
+        self._registries.clear()
+        self._caches.clear()
+        self._given.clear()
 
     def shared_registry(self) -> ModelRegistry:
         """The registry of fixtures and of code under test alike: the process's default one."""

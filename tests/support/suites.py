@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import sys
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -54,6 +55,10 @@ class Suite:
             return self._pytester.runpytest_subprocess(
                 "-W", "error", *QUIET, *arguments, timeout=120
             )
+
+    def program(self, name: str) -> pytest.RunResult:
+        """Run one of its files as a program."""
+        return self._pytester.run(sys.executable, "-W", "error", f"{name}.py", timeout=120)
 
     def counts(self, *arguments: str, **environment: str) -> dict[str, Any]:
         """Run it, which succeeds, and return what it counted."""
