@@ -9,7 +9,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-from support.asking import COMMIT, NAME, WANTED, Asked, ask, fetched
+from support.asking import COMMIT, NAME, WANTED, Asked, about_models, ask, fetched
 from support.hub import MockHub
 from support.models import add_to_hub_cache
 
@@ -42,6 +42,8 @@ def test_processes_that_ask_at_once_fetch_each_file_once(hub: MockHub, count: in
     assert fetched(hub) == WANTED
     assert len({answer["path"] for answer in answers}) == 1
     assert sorted(answer["built"] for answer in answers) == [0] * (count - 1) + [1]
+    # Which commit it is was asked before and after fetching, by one process.
+    assert sum(request.endswith("/revision/main") for request in about_models(hub)) == 2
 
 
 def test_every_spelling_of_a_model_is_prepared_once(hub: MockHub) -> None:

@@ -54,9 +54,10 @@ def make(cls: type[EmbedCacheError]) -> EmbedCacheError:
 
 
 def attributes(cls: type[EmbedCacheError]) -> list[str]:
-    """The names that its docstring promises."""
-    _, _, promised = (cls.__doc__ or "").partition("Attribute")
-    return re.findall(r"`(\w+)`", promised.partition("\n\n")[0])
+    """The names that its docstring promises, or that of the error it is a kind of."""
+    documented = [base.__doc__ or "" for base in cls.__mro__ if issubclass(base, EmbedCacheError)]
+    promised = (doc.partition("Attribute")[2].partition("\n\n")[0] for doc in documented)
+    return [name for text in promised for name in re.findall(r"`(\w+)`", text)]
 
 
 def test_all_errors_are_listed() -> None:

@@ -137,6 +137,20 @@ def test_a_moved_main_is_not_answered_from_memory_of_the_old_one(
     assert ask("tiny", revision=COMMIT).source == "content"
 
 
+def test_a_main_that_was_moved_back_is_answered_with_what_it_is_now(
+    snapshot: Path, tiny: Path, hub_cache: Path
+) -> None:
+    """The commit that `refs/main` names decides, and not what was asked for last."""
+    first = ask("tiny")
+    flip_byte(tiny / "model.safetensors")
+    moved = add_to_hub_cache(hub_cache, NAME, tiny, commit="b" * 40)
+    assert ask("tiny").digest != first.digest
+    for gone in (snapshot, moved):
+        shutil.rmtree(gone)
+    (snapshot.parents[1] / "refs" / "main").write_text(COMMIT)
+    assert ask("tiny").digest == first.digest
+
+
 def test_the_memory_of_a_branch_is_of_its_last_commit(
     snapshot: Path, tiny: Path, hub_cache: Path
 ) -> None:

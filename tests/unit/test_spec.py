@@ -75,6 +75,13 @@ def test_all_ways_to_say_one_model_are_one_spec(
     assert all(spec.is_resolved for spec in specs)
 
 
+def test_a_device_without_an_index_is_resolved_to_the_one_it_means(
+    resolve: Callable[..., ModelSpec], tiny: Path
+) -> None:
+    """`cuda` and `cuda:0` are one key, as long as nobody chose another."""
+    assert resolve(tiny, device="cuda") == resolve(tiny, device="cuda:0")
+
+
 def test_a_directory_is_one_spec_however_it_is_reached(
     resolve: Callable[..., ModelSpec], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

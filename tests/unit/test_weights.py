@@ -15,7 +15,13 @@ from support.damage import rewrite
 from support.models import add_to_hub_cache, write_safetensors
 
 from pytest_embedcache import notices, weights
-from pytest_embedcache.weights import DamagedWeightsError, HashMemo, WeightsHash, read_header
+from pytest_embedcache.weights import (
+    DamagedWeightsError,
+    HashMemo,
+    WeightsHash,
+    read_header,
+    stat_key,
+)
 
 TENSORS = {"b": ([2], [1.0, 2.0]), "a": ([1], [3.0])}
 
@@ -190,6 +196,13 @@ def test_a_changed_file_is_hashed_again(
     assert after == hash_of(file)
     assert after.tensors != before.tensors
     assert HashMemo(cache_dir)(file) == after
+
+
+def test_a_file_is_known_by_four_numbers(file: Path) -> None:
+    """The inode too: a file system may give a file that was put in its place the same times."""
+    found = os.stat(file)
+    expected = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+    assert stat_key(file) == expected
 
 
 def test_a_touched_file_is_hashed_again_to_the_same(file: Path) -> None:
