@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from pytest_embedcache.vectors import forking
-from pytest_embedcache.vectors.codec import check_vectors, same
+from pytest_embedcache.vectors.codec import HEADER_SIZE, check_vectors, same
 from pytest_embedcache.vectors.store import StoreStats
 
 __all__ = ["DEFAULT_MAX_BYTES", "DEFAULT_MAX_ENTRIES", "MemoryStore"]
@@ -99,8 +99,7 @@ class MemoryStore:
                 size = vector.nbytes
                 if size > self._max_bytes:
                     continue  # it would only push out all the others
-                # Its own bytes: a view would keep a whole batch alive, and could be changed.
-                entries[name] = (np.frombuffer(vector.tobytes(), np.float32), expires)
+                entries[name] = (_own(vector), expires)
                 self._bytes += size
             self._shrink()
         return winners
@@ -147,3 +146,14 @@ class MemoryStore:
         while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
             self._remove(next(iter(self._entries)))
             self._evictions += 1
+
+
+def _own(vector: np.ndarray) -> np.ndarray:
+    """The vector on bytes of its own: a view would keep a whole batch alive, and could be changed.
+
+    What was read from a lower tier lies on such bytes already, behind a short header.
+    """
+    base: object = vector.base
+    if isinstance(base, bytes) and len(base) <= vector.nbytes + HEADER_SIZE:
+        return vector
+    return np.frombuffer(vector.tobytes(), np.float32)

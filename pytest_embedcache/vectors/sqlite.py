@@ -75,13 +75,13 @@ class SqliteStore:
         self._uses = upkeep.Uses()
 
     def get_many(self, fingerprint: str, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
-        answer = self._run(partial(self._select, fingerprint=fingerprint, keys=keys))
-        found, bad = rows.decode(answer, keys)
-        if bad:
-            self._counts.add(corrupt=len(bad))
+        answer = self._run(partial(self._read, fingerprint=fingerprint, keys=keys))
+        found = answer.found
+        if answer.bad:
+            self._counts.add(corrupt=len(answer.bad))
             with contextlib.suppress(StoreError):  # where it cannot be deleted it is a miss again
-                self._run(partial(rows.delete_rows, rows=bad))
-        self._uses.note([row[0] for row in answer], self._clock())
+                self._run(partial(rows.delete_rows, rows=answer.bad))
+        self._uses.note(answer.ids, self._clock())
         self._counts.add(hits=len(found), misses=len(keys) - len(found))
         return found
 
@@ -238,10 +238,10 @@ class SqliteStore:
             self._counts.add(errors=1)
             raise
 
-    def _select(
+    def _read(
         self, connection: sqlite3.Connection, fingerprint: str, keys: Iterable[bytes]
-    ) -> list[rows.Row]:
-        return rows.select(connection, fingerprint, keys, self._clock() - self._ttl)
+    ) -> rows.Answer:
+        return rows.read(connection, fingerprint, keys, self._clock() - self._ttl)
 
     def _insert(
         self,
@@ -256,13 +256,14 @@ class SqliteStore:
                 "INSERT OR IGNORE INTO models (fingerprint) VALUES (?)", (fingerprint,)
             )
             model = upkeep.one(connection, f"SELECT {rows.MODEL}", fingerprint)
-            stored, bad = rows.decode(self._select(connection, fingerprint, values), values)
+            answer = self._read(connection, fingerprint, values)
+            stored = answer.found
             now = self._clock()
             missing = [(model, k, now, v) for k, v in values.items() if k not in stored]
             connection.executemany(_INSERT, missing)
             upkeep.write_uses(connection, uses)
             evicted = upkeep.evict(connection, self._max_bytes)
-        return stored, len(bad), evicted
+        return stored, len(answer.bad), evicted
 
 
 def _fetch(connection: sqlite3.Connection, statement: str, values: Sequence[Any]) -> list[Any]:

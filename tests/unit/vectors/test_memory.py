@@ -16,6 +16,7 @@ from pytest_embedcache.testing.contracts import (
     key_of,
     vector_of,
 )
+from pytest_embedcache.vectors.codec import HEADER_SIZE, decode, encode
 from pytest_embedcache.vectors.memory import MemoryStore
 
 
@@ -108,6 +109,19 @@ def test_a_found_vector_cannot_be_made_writable() -> None:
     (vector,) = store.get_many(MODEL, [key_of("a")]).values()
     with pytest.raises(ValueError, match="WRITEABLE"):
         vector.flags.writeable = True
+
+
+def test_a_kept_vector_keeps_nothing_else_alive() -> None:
+    """A row of a batch is copied, whatever the batch lies on; what has bytes of its own is not."""
+    store = MemoryStore()
+    batch = np.frombuffer(np.arange(64, dtype=np.float32).tobytes(), np.float32).reshape(8, 8)
+    alone = decode(encode(vector_of("a"), key_of("a")), key_of("a"))
+    store.put_many(MODEL, {key_of("row"): batch[3], key_of("cut"): alone[:2], key_of("a"): alone})
+    found = store.get_many(MODEL, [key_of(name) for name in ("row", "cut", "a")])
+    assert [len(kept.base) for kept in found.values()] == [8 * 4, 2 * 4, HEADER_SIZE + alone.nbytes]
+    assert found[key_of("a")] is alone
+    assert found[key_of("row")].tolist() == [24.0, 25.0, 26.0, 27.0, 28.0, 29.0, 30.0, 31.0]
+    assert found[key_of("cut")].tobytes() == alone[:2].tobytes()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
