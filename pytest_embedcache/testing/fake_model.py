@@ -113,6 +113,8 @@ class FakeSentenceTransformer:
         import numpy as np
 
         inputs = options.pop("sentences", inputs)
+        if inputs is None or isinstance(inputs, int | float):
+            raise ValueError(f"a fake encodes texts, not {type(inputs).__name__}")
         texts = [inputs] if isinstance(inputs, str) else list(inputs)
         for text in texts:
             if not isinstance(text, str):

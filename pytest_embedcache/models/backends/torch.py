@@ -100,9 +100,12 @@ class TorchBackend:
 
 
 def _build(spec: ModelSpec, path: str, *, local_files_only: bool = True) -> Any:
-    # Looked up when it is used, so that a stand-in for the class is the one that is built.
     import sentence_transformers
 
+    # Looked up when it is used: somebody may have put a class of his own in its place. A test's
+    # fake says what it stands for. It is not meant for this registry, which outlives the test.
+    found = sentence_transformers.SentenceTransformer
+    build = getattr(found, "__embedcache_real__", found)
     options: dict[str, Any] = {}
     if around := hub_cache_around(path):
         # Where an adapter's base was put, and code that lies in another repository.
@@ -110,7 +113,7 @@ def _build(spec: ModelSpec, path: str, *, local_files_only: bool = True) -> Any:
     if spec.dtype != default_dtype(path):
         # Only what was asked for: not every kind of first module accepts a dtype.
         options["model_kwargs"] = {dtype_keyword(): spec.dtype}
-    return sentence_transformers.SentenceTransformer(
+    return build(
         path,  # absolute: a relative path would be asked for on the Hub
         device=spec.device,
         trust_remote_code=spec.trust_remote_code,
