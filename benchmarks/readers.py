@@ -82,6 +82,13 @@ def _store_redis(folder: Path, listed: list[str], matrix: np.ndarray) -> None:
     _put(*_redis_model(), matrix)
 
 
+def _open_redis(folder: Path) -> Read:
+    model, cache = _redis_model()
+    assert cache.store is not None
+    cache.store.get_many(model.fingerprint, [bytes(32)])  # imports the client, and connects
+    return model.encode
+
+
 def _store_raw_redis(folder: Path, listed: list[str], matrix: np.ndarray) -> None:
     import redis
 
@@ -154,7 +161,7 @@ RAW_REDIS, DISKCACHE, LANGCHAIN = "Redis, raw MGET", "diskcache", "LangChain, Lo
 READERS = {
     OURS: Reader(_store_ours, lambda folder: get_model(MODEL).encode),
     MEMORY: Reader(_store_ours, _open_memory),
-    REDIS_TIER: Reader(_store_redis, lambda folder: _redis_model()[0].encode, ("redis", "redis")),
+    REDIS_TIER: Reader(_store_redis, _open_redis, ("redis", "redis")),
     RAW_REDIS: Reader(_store_raw_redis, _open_raw_redis, ("redis", "redis")),
     DISKCACHE: Reader(_store_diskcache, _open_diskcache, ("diskcache", "diskcache")),
     LANGCHAIN: Reader(
