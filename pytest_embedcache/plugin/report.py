@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from pytest_embedcache.plugin.counts import Counts
-from pytest_embedcache.plugin.settings import Settings
+from pytest_embedcache.plugin.settings import SETTINGS, Settings
 
 __all__ = ["header", "summary", "write_json"]
 
 #: So that the summary, with its title, stays under ten.
 _LINES = 8
 _MODELS = 3
-#: May hold a password.
-_SECRET = frozenset(("redis_url",))
+_SECRET = frozenset(row.name for row in SETTINGS if row.secret)
 
 
 def header(settings: Settings) -> str | None:
@@ -27,6 +26,7 @@ def header(settings: Settings) -> str | None:
     shown = []
     for name, source in settings.given.items():
         value = "…" if name in _SECRET else getattr(settings, name)
+        value = "auto" if value is None else value  # a device that was left open
         shown.append(f"{name}={value} ({source})")
     return f"embedcache: {', '.join(shown)}"
 

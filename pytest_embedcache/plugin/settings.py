@@ -28,6 +28,8 @@ class Setting:
     help: str
     parse: Callable[[str], Any]
     default: Any = None
+    #: Never shown: it may hold a password.
+    secret: bool = False
 
     @property
     def flag(self) -> str:
@@ -68,6 +70,16 @@ def _mode(value: str) -> str:
         raise ValueError(f"use {' or '.join(Mode)}") from None
 
 
+def _redis_url(value: str) -> str:
+    from pytest_embedcache.vectors.redis_client import URL_FORMS, location_of
+
+    try:
+        location_of(value)
+    except SettingsError:
+        raise ValueError(URL_FORMS) from None
+    return value
+
+
 def _count(value: str) -> int:
     if value.isdecimal() and int(value):
         return int(value)
@@ -102,7 +114,13 @@ SETTINGS = (
         _threads,
         "auto",
     ),
-    Setting("redis_url", "URL", "a Redis that several machines share, for vectors", _text),
+    Setting(
+        "redis_url",
+        "URL",
+        "a Redis that several machines share, for vectors",
+        _redis_url,
+        secret=True,
+    ),
     Setting("cache_max_size", "BYTES", "bound of the vectors on this machine", _count, 4 * 2**30),
     Setting("cache_ttl", "SECONDS", "after which a stored vector is computed anew", _count),
     Setting("json", PATH, "write the counts of all workers to this file, as JSON", _text),
@@ -121,7 +139,7 @@ class Settings:
     mode: str = Mode.AUTO.value
     dir: str | None = None
     threads: str | int = "auto"
-    redis_url: str | None = None
+    redis_url: str | None = field(default=None, repr=False)  # may hold a password
     cache_max_size: int = 4 * 2**30
     cache_ttl: int | None = None
     json: str | None = None
@@ -167,7 +185,8 @@ def resolve(
         try:
             value = row.parse(text)
         except ValueError as error:
-            raise SettingsError(row.name, text, source, str(error)) from error
+            shown = "…" if row.secret else text
+            raise SettingsError(row.name, shown, source, str(error)) from error
         if row.metavar in (PATH, MODEL):
             base = ini_directory if source.startswith("ini") else Path.cwd()
             path = os.path.abspath(base / os.path.expanduser(value))

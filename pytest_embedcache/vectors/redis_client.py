@@ -11,9 +11,13 @@ from urllib.parse import unquote, urlsplit
 
 from pytest_embedcache.errors import MissingExtraError, SettingsError
 
-__all__ = ["RedisAddress", "address_of"]
+__all__ = ["URL_FORMS", "RedisAddress", "address_of", "location_of"]
 
 _SCHEMES = ("redis", "rediss", "unix")
+URL_FORMS = (
+    "write redis://[[user]:password@]host[:port][/database], rediss://… for TLS or "
+    "unix://[[user]:password@]/path?db=0, with special characters percent-encoded"
+)
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ def address_of(url: str | None, environment: Mapping[str, str] = os.environ) -> 
     if find_spec("redis") is None:
         raise MissingExtraError("the Redis store", "redis", "redis")
     if url is not None:
-        return RedisAddress(_location(url), url)
+        return RedisAddress(location_of(url), url)
     host = environment.get("REDIS_HOST") or "localhost"
     port = _number(environment, "REDIS_PORT", 6379)
     database = _number(environment, "REDIS_DB", 0)
@@ -85,7 +89,12 @@ def address_of(url: str | None, environment: Mapping[str, str] = os.environ) -> 
     return RedisAddress(f"{host}:{port}/{database}", options=options)
 
 
-def _location(url: str) -> str:
+def location_of(url: str) -> str:
+    """Where `url` leads, for people: no credentials.
+
+    Raises:
+        SettingsError: It is none for Redis; the message does not quote it.
+    """
     try:
         parts = urlsplit(url)
         if parts.scheme not in _SCHEMES:
@@ -104,8 +113,7 @@ def _bad_url(url: str) -> SettingsError:
         "redis_url",
         shown,
         "the Redis URL",
-        "write redis://[[user]:password@]host[:port][/database], rediss://… for TLS or "
-        "unix://[[user]:password@]/path?db=0, with special characters percent-encoded",
+        URL_FORMS,
     )
 
 

@@ -32,8 +32,8 @@ posix = pytest.mark.skipif(os.name != "posix", reason="a POSIX system is needed 
 
 OTHER_COMMIT = "d" * 40
 
-#: On any number of workers: each test asks for 4 texts, of which 1 is computed, 1 is the same in
-#: one call, 1 is found in memory, and 1 cannot be stored.
+#: On any number of workers: each test asks for 3 texts, of which 1 is computed, 1 is the same in
+#: one call, and 1 is found in memory.
 SUITE = """
     import pytest
 
@@ -41,9 +41,13 @@ SUITE = """
     def test_texts(embedding_model, number):
         one, same = embedding_model.encode([f"text {number}", f"text {number}"])
         assert one.tobytes() == same.tobytes() == embedding_model.encode(f"text {number}").tobytes()
-        embedding_model.encode("straight", output_value="token_embeddings")
 """
-ASKED = {"asked": 16, "shared": 4, "bypassed": 4, "untrusted": 0}
+ASKED = {"asked": 12, "shared": 4, "bypassed": 0, "untrusted": 0}
+#: What no store holds: needs the model in every run.
+STRAIGHT = """
+    def test_straight(embedding_model):
+        embedding_model.encode(["straight", "straight"], output_value="token_embeddings")
+"""
 
 
 class LightSuite(Suite):
@@ -89,7 +93,7 @@ def lines_of(result: pytest.RunResult) -> list[str]:
         return []
     found = []
     for line in lines[start + 1 :]:
-        if line.startswith("=") or " passed" in line or " failed" in line:
+        if not line or line.startswith("="):
             break
         found.append(line)
     return found
@@ -112,33 +116,31 @@ def entries(directory: str | os.PathLike[str]) -> int:
         ((), 1),
         (("-n", "0"), 1),
         pytest.param(("-n", "2"), 2, marks=needs_xdist),
-        pytest.param(("-n", "4"), 4, marks=needs_xdist),
     ],
-    ids=["serial", "-n 0", "-n 2", "-n 4"],
+    ids=["serial", "-n 0", "-n 2"],
 )
 def test_the_second_run_finds_every_vector_and_loads_nothing(
     light: LightSuite, cache_dir: Path, arguments: tuple[str, ...], processes: int
 ) -> None:
     """In the JSON, for each tier and process, stands what the models themselves noted."""
-    light.write(test_it=SUITE.replace('embedding_model.encode("straight"', "0 and dict("))
-    asked = {**ASKED, "asked": 12, "bypassed": 0}
+    light.write(test_it=SUITE)
     cold = light.counts(*arguments)
     done = light.done()
     assert len(done["load"]) == cold["totals"]["loads"] == processes
     assert done["text"] == [f"text {number}" for number in range(4)]
-    assert cold["totals"] | asked | {"computed": 4, "found": 4, "uses": 4} == cold["totals"]
+    assert cold["totals"] | ASKED | {"computed": 4, "found": 4, "uses": 4} == cold["totals"]
     (vectors,) = cold["vectors"]
     assert vectors["found"] == {"memory": 4}
     assert entries(cache_dir) == 4
 
     warm = light.counts(*arguments)
     assert light.done() == {"load": [], "text": []}
-    assert warm["totals"] | asked | {"computed": 0, "found": 8, "loads": 0} == warm["totals"]
+    assert warm["totals"] | ASKED | {"computed": 0, "found": 8, "loads": 0} == warm["totals"]
     (vectors,) = warm["vectors"]
     assert vectors["found"] == {"memory": 4, "sqlite": 4}
     assert len(vectors["per_process"]) == warm["processes"] == processes
     for name in ("asked", "shared"):
-        assert sum(row[name] for row in vectors["per_process"].values()) == asked[name]
+        assert sum(row[name] for row in vectors["per_process"].values()) == ASKED[name]
     assert warm["totals"]["encode_seconds"] == warm["totals"]["spent_seconds"] == 0
     assert warm["totals"]["saved_seconds"] > 0
     assert warm["notices"] == {}
@@ -147,7 +149,7 @@ def test_the_second_run_finds_every_vector_and_loads_nothing(
 @needs_xdist
 def test_eight_workers_find_what_one_process_stored(light: LightSuite) -> None:
     """Each worker asks for all texts; each text was computed once, and no worker loads."""
-    light.write(test_it=SUITE.replace('embedding_model.encode("straight"', "0 and dict("))
+    light.write(test_it=SUITE)
     light.counts()
     assert len(light.done()["load"]) == 1
     warm = light.counts("--tx", "8*popen", "--dist=each")
@@ -161,15 +163,13 @@ def test_eight_workers_find_what_one_process_stored(light: LightSuite) -> None:
 
 def test_the_summary_has_the_counts(light: LightSuite, tiny: Path) -> None:
     """Asked, found by tier, computed, shared and past the store; seconds spent and saved."""
-    light.write(test_it=SUITE)
-    result = light.run()
-    counted = "vectors: 16 texts asked, 4 found (memory 4), 4 computed, 4 shared, 4 without the"
-    model, vectors, time = lines_of(result)
-    assert model == f"{tiny} on cpu: 1 load for 4 uses"
-    assert vectors == f"{counted} store"
-    assert time.startswith("spent ")
-    light.write(test_it=SUITE.replace('embedding_model.encode("straight"', "0 and dict("))
+    light.write(test_it=SUITE, test_straight=STRAIGHT)
     model, vectors, time = lines_of(light.run())
+    assert model == f"{tiny} on cpu: 1 load for 5 uses"
+    counted = "14 texts asked, 4 found (memory 4), 4 computed, 4 shared, 2 without the store"
+    assert vectors == f"vectors: {counted}"
+    assert time.startswith("spent ")
+    model, vectors, time = lines_of(light.run("test_it.py"))
     assert model == f"{tiny} on cpu: no load for 4 uses"
     assert vectors == "vectors: 12 texts asked, 8 found (sqlite 4, memory 4), 0 computed, 4 shared"
     assert time.startswith("spent 0.00 s, saved about ")
@@ -181,7 +181,7 @@ def test_a_device_that_is_left_open_is_one_line_of_the_summary(light: LightSuite
     device = "--embedcache-device=auto"
     (model,) = light.counts(device)["models"]
     assert (model["device"] != "auto", model["loads"], model["uses"]) == (True, 1, 4)
-    light.write(test_it=SUITE.replace('embedding_model.encode("straight"', "0 and dict("))
+    light.write(test_it=SUITE)
     (model,) = light.counts(device)["models"]
     assert (model["loads"], model["uses"]) == (0, 4)
 
@@ -203,8 +203,9 @@ def test_a_run_whose_vectors_are_stored_never_imports_torch(
             file = pathlib.Path("digest")
             if file.exists():
                 assert file.read_text() == digest
-                assert "torch" not in sys.modules or sys.modules["torch"] is None
-            file.write_text(digest)
+                assert sys.modules.get("torch") is None
+            else:
+                file.write_text(digest)
         """
     )
     cold = real_suite.counts()
@@ -525,7 +526,7 @@ def test_a_run_that_ends_badly_leaves_no_notes(
 def test_other_weights_under_one_path_are_computed_anew(
     light: LightSuite, tiny: Path, tmp_path: Path, cache_dir: Path
 ) -> None:
-    """Between two runs the weights are swapped, then swapped back: three times the right vectors."""
+    """Between runs the weights are swapped, then swapped back: each time the right vectors."""
     light.write(
         test_it="""
         from pathlib import Path
@@ -631,12 +632,13 @@ def test_machines_share_redis_and_nobody_sees_its_password(
             assert embedding_model.encode(f"text {number}").shape == (16,)
 
         def test_that_fails(embedding_model, vector_store, pytestconfig):
-            run = pytestconfig.pluginmanager.get_plugin("embedcache")
+            settings = [pytestconfig.stash._storage[key] for key in pytestconfig.stash._storage]
+            settings = [getattr(state, "settings", None) for state in settings]
             stores = vector_store.stores
             assert embedding_model is None
         """
     )
-    seen = ["-c", str(ini), "--rootdir", str(light.path), "-rA", "--showlocals", "--trace-config"]
+    seen = ["-c", str(ini), "--rootdir", str(light.path), "-rA", "--showlocals"]
     seen += ["--log-level=DEBUG", "--log-file=log.txt", "--embedcache-json=counts.json", "-vv"]
     for number, found in enumerate(({}, {"redis": 4})):
         result = light.run(*seen, f"--embedcache-dir={tmp_path / str(number)}")
@@ -651,7 +653,8 @@ def test_machines_share_redis_and_nobody_sees_its_password(
         assert f"127.0.0.1:{redis.port}" in shown, "the log says where it is"
     result.stdout.fnmatch_lines(["embedcache: *redis_url=… (ini embedcache_redis_url)*"])
     result = light.run(f"--embedcache-redis-url=http://:hunter2@127.0.0.1:{redis.port}")
-    assert result.ret != 0
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*redis_url = '…' (from --embedcache-redis-url)*rediss://*"])
     assert "hunter2" not in complaints(result)
 
 
@@ -753,12 +756,14 @@ def test_a_full_disk_costs_time_and_no_answer(light: LightSuite, cache_dir: Path
         conftest="""
         import pytest, resource
 
-        @pytest.fixture(autouse=True, scope="session")
-        def full_disk(embedding_model):
+        @pytest.hookimpl(wrapper=True)
+        def pytest_pyfunc_call():
             before = resource.getrlimit(resource.RLIMIT_FSIZE)
             resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
-            yield
-            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            try:
+                return (yield)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, before)
         """,
         test_it=ONE,
     )
@@ -797,22 +802,24 @@ def test_a_read_only_directory_is_read(light: LightSuite, public: Path) -> None:
         conftest="""
         import os, pytest
 
-        @pytest.fixture(autouse=True, scope="session")
-        def somebody_else():
+        @pytest.hookimpl(wrapper=True)
+        def pytest_pyfunc_call():
             root = os.geteuid() == 0
             if root:  # who may write everywhere
                 os.seteuid(65534)
-            yield
-            if root:
-                os.seteuid(0)
+            try:
+                return (yield)
+            finally:
+                if root:
+                    os.seteuid(0)
         """,
         test_it=ONE,
     )
     os.environ.pop("LIGHT_LOG")
-    counts = one_run(light, *arguments, "-p", "no:cacheprovider")
+    counts = one_run(light, *arguments, "-p", "no:cacheprovider", notices=2)
     assert counts["totals"]["computed"] == 1
     assert counts["vectors"][0]["found"] == {"sqlite": 2, "memory": 3}
-    assert "can only be read" in next(iter(counts["notices"]))
+    assert "can only be read" in min(counts["notices"])
     assert entries(store) == 2
 
 
