@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.asking import NAME
+from support.asking import NAME, ask
 from support.damage import put
 from support.hub import MockHub
 
@@ -23,11 +23,12 @@ LOAD = """
 import sys
 from pytest_embedcache import ModelRegistry, ModelSpec
 from pytest_embedcache.errors import ModelLoadError
-spec = ModelSpec(sys.argv[1], device="cpu", trust_remote_code=sys.argv[2] == "trusted")
-try:
-    print(ModelRegistry().get(spec).encode(["a cat"]).shape)
-except ModelLoadError as error:
-    print(error)
+for trust in sys.argv[2:]:
+    spec = ModelSpec(sys.argv[1], device="cpu", trust_remote_code=trust == "trusted")
+    try:
+        print(ModelRegistry().get(spec).encode(["a cat"]).shape)
+    except ModelLoadError as error:
+        print(error)
 """
 
 CONFIG = """
@@ -44,9 +45,9 @@ class Model(BertModel):
 """
 
 
-def load(trust: str) -> str:
+def load(*trust: str) -> list[str]:
     ran = subprocess.run(
-        [sys.executable, "-c", LOAD, NAME, trust],
+        [sys.executable, "-c", LOAD, NAME, *trust],
         env=os.environ,
         capture_output=True,
         text=True,
@@ -54,13 +55,12 @@ def load(trust: str) -> str:
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
-    return ran.stdout.strip()
+    return ran.stdout.splitlines()
 
 
-def test_code_in_another_repository_is_fetched_once_and_only_if_it_is_trusted(
-    hub: MockHub, tiny: Path, tmp_path: Path
-) -> None:
-    """Refused without trust, fetched with it, and then loaded without any request for a file."""
+@pytest.fixture
+def model(hub: MockHub, tiny: Path, tmp_path: Path) -> Path:
+    """The Hub's model, of an architecture that another repository has."""
     config = json.loads((tiny / "config.json").read_text())
     config["model_type"] = "its_own"
     config["auto_map"] = {
@@ -72,14 +72,28 @@ def test_code_in_another_repository_is_fetched_once_and_only_if_it_is_trusted(
     put("modeling.py", MODEL)(tmp_path / "code")
     hub.repositories["org/code"] = ("b" * 40, tmp_path / "code")
     assert problems(str(tiny)) == ()
+    return tiny
 
-    refused = load("not trusted")
+
+@pytest.mark.usefixtures("model")
+def test_code_in_another_repository_is_fetched_once_and_only_if_it_is_trusted(
+    hub: MockHub,
+) -> None:
+    """Refused without trust, fetched with it, and then loaded without any request for a file."""
+    refused, loaded = load("not trusted", "trusted")
     assert "if you trust it, give trust_remote_code=True" in refused
-    assert not any("org/code" in request for request in hub.requests)
-    assert load("trusted") == "(1, 16)"
+    assert loaded == "(1, 16)"
     sent = [request for request in hub.downloads() if "org/code" in request]
     assert len(sent) == len(set(sent)) == 2
     hub.requests.clear()
     hub.status = 500
-    assert load("trusted") == "(1, 16)"
+    assert load("trusted") == ["(1, 16)"]
     assert not any("org/" in request for request in hub.requests)
+
+
+@pytest.mark.usefixtures("model")
+def test_code_in_another_repository_is_not_even_fetched_without_trust(hub: MockHub) -> None:
+    """The model itself is."""
+    answer = ask()
+    assert "path" in answer
+    assert not any("org/code" in request for request in hub.requests)
