@@ -220,6 +220,35 @@ def test_found_texts_are_saved_at_what_a_text_cost() -> None:
     )
 
 
+def test_code_that_has_its_model_by_get_model_saved_a_load_too() -> None:
+    """No fixture counted a use: that its texts were found, and nothing was loaded, says as much."""
+    found = nothing(vectors=[{"a": Tally(asked=2, found={"sqlite": 2}).as_dict()}])
+    assert saved({"gw0": found, "gw1": found}, {"a": (3.0, 0.25)}) == 2 * 3.0 + 4 * 0.25
+
+
+def test_a_process_that_loaded_a_model_anywhere_was_not_spared_its_load() -> None:
+    """Neither where it is on another device, nor where some of its texts were found."""
+    loaded = nothing(
+        models=[row(loads=1, load_seconds=2.0), row(device="cuda:0")],
+        uses={("a", "cuda:0"): 1},
+        vectors=[{"a": Tally(asked=1, found={"sqlite": 1}).as_dict()}],
+    )
+    assert saved({"gw0": loaded}, {"a": (3.0, 0.0)}) == 0.0
+    computed = nothing(vectors=[{"a": Tally(asked=1, bypassed=1).as_dict()}])
+    assert saved({"gw0": computed}, {"a": (3.0, 0.0)}) == 0.0
+
+
+@given(RUN)
+def test_the_texts_of_the_processes_add_up_to_the_model_s(run: dict[str, Any]) -> None:
+    """Each count of texts, and what each tier had."""
+    for vectors in merge(run)["vectors"]:
+        rows = list(vectors["per_process"].values())
+        for name in ("asked", "computed", "shared", "bypassed", "untrusted", "encode_seconds"):
+            assert vectors[name] == sum(process[name] for process in rows)
+        for tier, count in vectors["found"].items():
+            assert count == sum(process["found"].get(tier, 0) for process in rows)
+
+
 @given(RUN, st.dictionaries(NAME, st.tuples(NUMBER.map(float), NUMBER.map(float))))
 def test_nothing_is_spent_or_saved_below_zero(
     run: dict[str, Any], costs: dict[str, tuple[float, float]]

@@ -106,6 +106,29 @@ def test_a_model_that_was_only_used_had_no_load() -> None:
     assert second == "vectors: 5 texts asked, 5 found (sqlite 5), 0 computed"
 
 
+def test_every_text_that_was_asked_for_is_in_the_line() -> None:
+    """Found by tier, computed, shared, past the store, and by a model that was handed out."""
+    tally = Tally(
+        asked=21, found={"memory": 1, "redis": 2}, computed=3, shared=4, bypassed=5, untrusted=6
+    )
+    _, line, _ = said(gw0=process(("a", 1), vectors={"a": tally}), gw1=process())
+    assert line == (
+        "vectors: 21 texts asked, 3 found (memory 1, redis 2), 3 computed, 4 shared, "
+        "5 without the store, 6 by a model that may have been changed"
+    )
+
+
+def test_notices_take_the_room_that_there_is() -> None:
+    """All of them, or as many as fit and how many there are beside."""
+    notices = {f"trouble {number}": 1 for number in range(8)}
+    few = said(main=process(("a", 1), notices=dict(list(notices.items())[:6])))
+    assert few[2:] == [f"trouble {number}" for number in range(6)]
+    many = said(main=process(*((f"{n}", 1) for n in range(9)), notices=notices))
+    assert many[-3:-1] == ["trouble 0", "trouble 1"]
+    assert many[-1] == "and 6 more notices (--embedcache-json lists all)"
+    assert len(many) == 8
+
+
 def test_workers_are_told_apart_only_where_they_differ() -> None:
     """The same number in each is one number."""
     assert said(gw0=process(("a", 1)), gw1=process(("a", 1)))[0] == (
