@@ -1,0 +1,106 @@
+"""The main job, on a real model: loaded once in each process, with its threads held."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.suites import Suite, complaints, needs_torch, outcome
+
+from pytest_embedcache.models.resources import threads_per_worker
+
+pytestmark = needs_torch
+
+SUITE = """
+    import gc
+    import os
+    import numpy as np
+    import pytest
+
+    @pytest.mark.parametrize("number", range(6))
+    def test_it_encodes(embedding_model, number):
+        found = embedding_model.encode([f"a cat {number}", f"a kitten {number}", "revenue"])
+        assert found.shape == (3, embedding_model.get_embedding_dimension())
+        assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+
+    def test_what_an_import_left_is_frozen_once(embedding_model, embedcache_registry):
+        embedding_model.encode([f"something new {os.getpid()}"])
+        frozen = gc.get_freeze_count()
+        assert frozen > 100_000
+        embedcache_registry.get(embedding_model.spec)
+        assert gc.get_freeze_count() == frozen
+        assert gc.isenabled()
+"""
+
+
+def test_the_real_model_by_its_name(real_suite: Suite, minilm_in_hub_cache: Path) -> None:
+    """all-MiniLM-L6-v2 from the Hub cache, without a setting: cold on two workers, then warm."""
+    real_suite.write(test_it=SUITE)
+    cold = real_suite.counts("-n", "2", "-p", "no:randomly")
+    (model,) = cold["models"]
+    assert model["name"] == "sentence-transformers/all-MiniLM-L6-v2"
+    assert model["uses"] == 7
+    workers = model["per_process"]
+    assert all(row["loads"] <= 2 for row in workers.values())  # its own, and the registry's
+    assert cold["totals"]["failures"] == 0
+    assert cold["silent"] == []
+    real_suite.write(test_it=SUITE.partition("def test_what")[0])
+    warm = real_suite.counts()
+    assert (warm["totals"]["loads"], warm["totals"]["computed"]) == (0, 0)
+    assert warm["totals"]["found"] == warm["totals"]["asked"] == 18
+    assert warm["totals"]["saved_seconds"] > 0
+
+
+THREADS = """
+    import os
+    import pytest
+
+    @pytest.mark.parametrize("number", range(4))
+    def test_it(embedding_model, number):
+        embedding_model.encode([f"text {number} {os.getpid()}"])
+        import torch
+        with open("threads.log", "a") as log:
+            log.write(f"{torch.get_num_threads()} ")
+"""
+PUT_BACK = """
+    import sys
+    import pytest
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure(config):
+        torch = sys.modules.get("torch")
+        with open("after.log", "a") as log:
+            log.write(f"{torch.get_num_threads() if torch else '-'} ")
+"""
+
+
+def test_threads_are_divided_among_workers_and_put_back(
+    real_suite: Suite, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has its share of the cores and never more than the user set; it is said, and undone."""
+    real_suite.write(test_it=THREADS, late=PUT_BACK)
+    monkeypatch.setenv("PYTHONPATH", str(real_suite.path))
+    result = real_suite.run(
+        f"--embedcache-model={tiny}", "-p", "late", "-n", "2", OMP_NUM_THREADS="2"
+    )
+    assert outcome(result) == {"passed": 4}, complaints(result)
+    share = min(2, threads_per_worker(2))
+    assert set((real_suite.path / "threads.log").read_text().split()) == {str(share)}
+    if share < 2:
+        assert "torch held to 1 thread in each process" in result.stdout.str()
+    after = (real_suite.path / "after.log").read_text().split()
+    assert sorted(after) == ["-", "2", "2"]  # the controller has no torch
+
+
+def test_a_model_that_a_conftest_loaded_is_held_as_well(real_suite: Suite, tiny: Path) -> None:
+    """It was there before the plugin was configured."""
+    real_suite.write(test_it=THREADS)
+    (real_suite.path / "conftest.py").write_text(
+        f"from pytest_embedcache import default_registry\ndefault_registry().get({str(tiny)!r})\n",
+        encoding="utf-8",
+    )
+    result = real_suite.run(
+        f"--embedcache-model={tiny}", "--embedcache-threads=1", OMP_NUM_THREADS="2"
+    )
+    assert outcome(result) == {"passed": 4}, complaints(result)
+    assert set((real_suite.path / "threads.log").read_text().split()) == {"1"}

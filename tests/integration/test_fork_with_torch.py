@@ -1,0 +1,45 @@
+"""A real model in a forked child: it encodes, where OpenMP's threads did not come along."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from support.children import python
+from support.suites import needs_torch
+
+pytestmark = [
+    needs_torch,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here"),
+]
+
+FORK = """
+import os, signal, sys, warnings
+signal.alarm(240)
+warnings.simplefilter("ignore")
+import torch
+torch.set_num_threads(2)
+import numpy as np
+from pytest_embedcache import ModelRegistry
+
+path, evict = sys.argv[1], sys.argv[2] == "evict"
+texts = [f"a cat and a kitten {i}" for i in range(64)]
+registry = ModelRegistry()
+vectors = registry.get(path).encode(texts)
+if evict:
+    registry.evict(path)
+child = os.fork()
+if not child:
+    signal.alarm(120)
+    same = np.allclose(registry.get(path).encode(texts), vectors, atol=1e-5)
+    os._exit(0 if same and torch.get_num_threads() == 1 else 1)
+status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+print(status, torch.get_num_threads(), registry.stats().loads)
+"""
+
+
+@pytest.mark.parametrize("then", ["keep", "evict"])
+def test_a_child_of_a_process_that_has_encoded_encodes(minilm: Path, then: str) -> None:
+    """With the parent's model, or with one of its own; the parent keeps its threads."""
+    assert python(FORK, str(minilm), then) == "0 2 1"
