@@ -17,6 +17,8 @@ BENCHMARKS = {
     "plugin_overhead": "what the installed plugin adds to pytest",
     "suite40": "forty tests, with a session fixture and with embedding_model (ten minutes)",
     "vector_reads": "stored vectors by text, from our tiers and from others' stores",
+    "vector_writes": "eight processes that write into one store",
+    "vector_tables": "the same texts again, a new one, and after a restart",
     "vector_suite": "forty tests whose vectors are stored, and forty without a model (six minutes)",
 }
 

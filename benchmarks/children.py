@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 
-__all__ = ["call_in_child", "environment", "no_other_plugins", "pytest_seconds"]
+__all__ = ["call_in_child", "environment", "no_other_plugins", "pytest_seconds", "start_child"]
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,25 +31,33 @@ def no_other_plugins(*others: str) -> list[str]:
     return [part for name in sorted(names) for part in ("-p", f"no:{name}")]
 
 
-def call_in_child(module: str, *arguments: str, **changes: str) -> str:
-    """What `module.main(*arguments)` prints in a fresh process.
-
-    Raises `RuntimeError` with what it wrote to standard error if it fails.
-    """
+def start_child(module: str, *arguments: str, **changes: str) -> subprocess.Popen[str]:
+    """A fresh process that calls `module.main(*arguments)`, with pipes to all its ends."""
     # At the end of sys.path: the checkout does not stand in for an installed package.
     code = (
         f"import sys; sys.path.append({str(ROOT)!r}); import importlib; "
         "importlib.import_module(sys.argv[1]).main(*sys.argv[2:])"
     )
-    ran = subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "-c", code, module, *arguments],
         env=environment(**changes),
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
     )
-    if ran.returncode:
-        raise RuntimeError(f"{module} {' '.join(arguments)} failed:\n{ran.stderr}")
-    return ran.stdout
+
+
+def call_in_child(module: str, *arguments: str, **changes: str) -> str:
+    """What `module.main(*arguments)` prints in a fresh process.
+
+    Raises `RuntimeError` with what it wrote to standard error if it fails.
+    """
+    child = start_child(module, *arguments, **changes)
+    output, errors = child.communicate()
+    if child.returncode:
+        raise RuntimeError(f"{module} {' '.join(arguments)} failed:\n{errors}")
+    return output
 
 
 def pytest_seconds(suite: Path, *options: str, env: Mapping[str, str]) -> float:
