@@ -109,8 +109,10 @@ def append(directory: Path, rows: Iterable[Mapping[str, Any]]) -> None:
             full = os.fstat(handle)
         finally:
             os.close(handle)
-        if full.st_size > MAX_BYTES // 2 and os.stat(path).st_ino == full.st_ino:
-            os.replace(path, directory / _OLDER)
+        if full.st_size > MAX_BYTES // 2:
+            with contextlib.suppress(FileNotFoundError):  # another process has renamed it
+                if os.stat(path).st_ino == full.st_ino:
+                    os.replace(path, directory / _OLDER)
     except OSError as error:
         notices.degraded(f"cannot keep the history in {path}: {error.strerror or error}")
 
