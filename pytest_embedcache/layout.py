@@ -36,6 +36,7 @@ FOR_PEOPLE = (".md", ".png", ".jpg")
 
 #: Any of these in a model's root says what it is.
 _ROOT_FILES = ("modules.json", "config.json", "adapter_config.json")
+_OURS = "sentence_transformers."
 #: Class of module -> the file, or one of the files, without which it cannot be.
 _NEEDED = {
     "Transformer": ("config.json", "adapter_config.json"),
@@ -167,12 +168,17 @@ def problems(path: str, *, complete: bool = True) -> tuple[str, ...]:
         for config in (root / "modules.json", root / "config_sentence_transformers.json"):
             _json(config, default=None)
         for directory, kind in module_directories(root):
-            found += _module_problems(root, directory, kind.rpartition(".")[2], complete)
+            found += _module_problems(root, directory, _class_of(kind), complete)
     except ValueError as error:
         found.append(str(error))
     except OSError as error:
         found.append(f"{error.filename or path} cannot be read ({error.strerror})")
     return tuple(dict.fromkeys(found))
+
+
+def _class_of(kind: str) -> str:
+    """The name of a class of sentence-transformers; of others it is not known what they need."""
+    return kind.rpartition(".")[2] if kind.startswith(_OURS) or kind == "Transformer" else ""
 
 
 def _dangling(root: Path, directory: Path) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -15,8 +16,9 @@ from support.hub import MockHub
 
 from pytest_embedcache.layout import problems
 
-pytest.importorskip(
-    "sentence_transformers", reason="the backend 'torch' needs sentence-transformers"
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("sentence_transformers") is None,
+    reason="the backend 'torch' needs sentence-transformers",
 )
 
 LOAD = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import json
 import os
 import socket
@@ -18,8 +19,10 @@ from pytest_embedcache import ModelRegistry, ModelSpec
 from pytest_embedcache.dtypes import keeps_dtype
 from pytest_embedcache.errors import ModelLoadError, ModelNotFoundError, SnapshotError
 
-sentence_transformers: Any = pytest.importorskip(
-    "sentence_transformers", reason="the backend 'torch' needs sentence-transformers"
+# Looked for, and not imported: that takes seconds, also where none of these tests is run.
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("sentence_transformers") is None,
+    reason="the backend 'torch' needs sentence-transformers",
 )
 
 TEXTS = ["a cat", "a kitten", "quarterly revenue", "", "é" * 600, "a cat "]
@@ -50,6 +53,8 @@ def load(registry: ModelRegistry, name: str | Path, **options: Any) -> Any:
 
 
 def plain(path: Path, **options: Any) -> Any:
+    import sentence_transformers
+
     return sentence_transformers.SentenceTransformer(str(path), device="cpu", **options)
 
 
@@ -288,6 +293,6 @@ def test_an_evicted_model_is_gone_though_the_collector_was_frozen(tiny: Path) ->
         del model
         gc.collect()
         assert gone() is None
-        assert calls == [False]  # imported before, and frozen all the same
+        assert len(calls) == 1  # imported just now or before, it was frozen
     finally:
         gc.unfreeze()

@@ -79,6 +79,13 @@ def test_any_tokenizer_will_do(tiny: Path, name: str) -> None:
     assert problems(str(tiny)) == ()
 
 
+def test_of_a_module_of_the_models_own_nothing_is_demanded(tiny: Path) -> None:
+    """Whatever its class is called: it may need no configuration and no weights."""
+    own = [{"path": f"{i}_Own", "type": f"its_own.{c}"} for i, c in enumerate(("Dense", "Pooling"))]
+    write(tiny / "modules.json", [{"path": "", "type": f"{TYPES}.Transformer"}, *own])
+    assert problems(str(tiny)) == ()
+
+
 # ------------------------------------------------------------------------------------------ weights
 
 

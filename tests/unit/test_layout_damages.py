@@ -166,7 +166,9 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
         "modules.json names '/etc', which lies outside the model",
     ),
     "a module without its folder": (
-        modules({"path": "", "type": f"{TYPES}.Transformer"}, {"path": "1", "type": "x.Dense"}),
+        modules(
+            {"path": "", "type": f"{TYPES}.Transformer"}, {"path": "1", "type": f"{TYPES}.Dense"}
+        ),
         "1/config.json is missing",
     ),
 }

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 
 import pytest
+from support.children import python
 
 from pytest_embedcache import notices
 
@@ -65,3 +67,31 @@ def test_counts_are_the_callers_own() -> None:
     assert notices.counts() == {"slow": 1}
     notices.reset()
     assert notices.counts() == {}
+
+
+FORK = """
+import os, threading, warnings
+from pytest_embedcache import notices
+warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside threads, which is the point
+inside, leave = threading.Event(), threading.Event()
+
+def speak():
+    with notices._lock:
+        inside.set()
+        leave.wait()
+
+threading.Thread(target=speak).start()
+inside.wait()
+child = os.fork()
+if not child:
+    notices.degraded("slow")
+    os._exit(notices.counts() != {"slow": 1})
+leave.set()
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork")
+def test_a_forked_child_does_not_wait_for_a_thread_that_it_lacks() -> None:
+    """Whoever was speaking when it was forked does not exist there."""
+    assert python(FORK) == "0"

@@ -15,10 +15,8 @@ from support.models import COMMIT, add_to_hub_cache
 
 from pytest_embedcache import ModelSpec
 from pytest_embedcache.errors import ModelSpecError
-from pytest_embedcache.hub_names import ROOT_NAMES
 from pytest_embedcache.models.artifacts import ArtifactStore
 from pytest_embedcache.models.backends.torch import TorchBackend
-from pytest_embedcache.snapshot import repository_of
 
 NAME = "sentence-transformers/tiny"
 
@@ -293,21 +291,3 @@ def test_a_bad_value_says_what_can_be_used(options: dict[str, Any], remedy: str)
     assert caught.value.value == repr(value)
     assert repr(value) in str(caught.value)
     assert remedy in str(caught.value)
-
-
-# -------------------------------------------------------------------------------- names on the Hub
-
-
-def test_a_short_name_is_one_of_sentence_transformers_own() -> None:
-    """But for the names from before the Hub had organisations, in whatever case."""
-    assert repository_of("all-MiniLM-L6-v2") == "sentence-transformers/all-MiniLM-L6-v2"
-    assert repository_of("org/model") == "org/model"
-    assert repository_of("bert-base-uncased") == "bert-base-uncased"
-    assert repository_of("BERT-base-uncased") == "BERT-base-uncased"
-
-
-def test_the_names_at_the_root_are_those_of_sentence_transformers() -> None:
-    """Our list is the installed one, so that one name means one model to both."""
-    reason = "needs sentence-transformers 5 or later, where the list has a name"
-    misc = pytest.importorskip("sentence_transformers.util.misc", reason=reason)
-    assert set(misc.ORIGINAL_TRANSFORMER_MODELS) == ROOT_NAMES
