@@ -41,16 +41,6 @@ def reset() -> None:
 
 
 def _renew() -> None:
-    """In a forked child: a thread that held the lock does not exist here."""
-    global _lock
-    _lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew)
-
-
-def _renew() -> None:
     """In a forked child: a thread that was speaking does not exist here, and ends nothing."""
     global _lock
     _lock = threading.Lock()

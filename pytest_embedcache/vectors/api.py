@@ -45,6 +45,7 @@ class StoreSettings:
             Not in the repr: it may hold a password.
         redis_prefix: The first part of its keys.
         redis_ttl: Seconds after which a vector in Redis goes.
+        redis_cluster: Whether the Redis is a cluster, of which the URL names one node.
     """
 
     directory: str | None = None
@@ -54,6 +55,7 @@ class StoreSettings:
     redis_url: str | None = field(default=None, repr=False)
     redis_prefix: str = "embed"
     redis_ttl: int = 7 * 24 * 3600
+    redis_cluster: bool = False
 
     @classmethod
     def from_environment(cls, directory: str | None = None) -> Self:
@@ -79,6 +81,14 @@ def _positive(text: str) -> int:
     return value
 
 
+def _yes(text: str) -> bool:
+    if text.lower() in ("1", "true", "yes", "on"):
+        return True
+    if text.lower() in ("0", "false", "no", "off"):
+        return False
+    raise ValueError("give 1 or 0")
+
+
 _READ: dict[str, Callable[[str], Any]] = {
     "cache_max_size": _positive,
     "cache_ttl": _positive,
@@ -86,6 +96,7 @@ _READ: dict[str, Callable[[str], Any]] = {
     "redis_url": str,
     "redis_prefix": str,
     "redis_ttl": _positive,
+    "redis_cluster": _yes,
 }
 
 
@@ -103,7 +114,12 @@ def open_cache(settings: StoreSettings) -> VectorCache:
         from pytest_embedcache.vectors.redis import RedisStore
 
         tiers.append(
-            RedisStore(settings.redis_url, prefix=settings.redis_prefix, ttl=settings.redis_ttl)
+            RedisStore(
+                settings.redis_url,
+                prefix=settings.redis_prefix,
+                ttl=settings.redis_ttl,
+                cluster=settings.redis_cluster,
+            )
         )
     return VectorCache(TieredStore(tiers))
 

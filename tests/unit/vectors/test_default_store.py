@@ -68,6 +68,7 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("EMBEDCACHE_CACHE_TTL", "60")
     monkeypatch.setenv("EMBEDCACHE_MEMORY_MAX_SIZE", "2000")
     monkeypatch.setenv("EMBEDCACHE_REDIS_PREFIX", "")
+    monkeypatch.setenv("EMBEDCACHE_REDIS_CLUSTER", "1")
     monkeypatch.setenv("EMBEDCACHE_REDIS_URL", "redis://:password@localhost/0")
     found = StoreSettings.from_environment("somewhere")
     assert found == StoreSettings(
@@ -76,6 +77,7 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         cache_ttl=60,
         memory_max_size=2000,
         redis_url="redis://:password@localhost/0",
+        redis_cluster=True,
     )
     assert "password" not in repr(found)
 
@@ -85,6 +87,13 @@ def test_a_number_that_is_none_is_an_error(text: str, monkeypatch: pytest.Monkey
     """That names the variable."""
     monkeypatch.setenv("EMBEDCACHE_CACHE_MAX_SIZE", text)
     with pytest.raises(SettingsError, match="EMBEDCACHE_CACHE_MAX_SIZE"):
+        StoreSettings.from_environment()
+
+
+def test_a_switch_that_is_neither_on_nor_off_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That names the variable."""
+    monkeypatch.setenv("EMBEDCACHE_REDIS_CLUSTER", "perhaps")
+    with pytest.raises(SettingsError, match="EMBEDCACHE_REDIS_CLUSTER"):
         StoreSettings.from_environment()
 
 
