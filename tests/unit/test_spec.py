@@ -228,7 +228,7 @@ def test_a_spec_cannot_be_changed() -> None:
     assert {spec: 1}[ModelSpec("m")] == 1
 
 
-@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, ModelSpec.replace], ids=str)
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, ModelSpec.replace])
 def test_a_copy_is_equal(copied: Callable[[ModelSpec], ModelSpec]) -> None:
     """With its token."""
     spec = ModelSpec("m", device="cpu", token="hf_secret")
