@@ -120,6 +120,15 @@ class PureModel:
         vector = self.vector(text, prompt, role)[:cut]
         return vector / np.sqrt(np.dot(vector, vector)) if normalize else vector
 
+    def tokenize(self, texts: Sequence[str]) -> int:
+        """Stands for what uses the tokenizer and changes nothing."""
+        return len(texts)
+
+    def half(self) -> PureModel:
+        """Stands for what changes weights in place."""
+        self.weights = "changed"
+        return self
+
     def get_embedding_dimension(self) -> int:
         return self.size if self.truncate_dim is None else min(self.size, self.truncate_dim)
 

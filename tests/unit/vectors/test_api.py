@@ -182,7 +182,11 @@ def test_another_default_store_is_used_from_then_on(pure: PureBackend) -> None:
     assert second is not first
     second.encode("a")
     assert default_cache().tallies.as_dict()["m"]["bypassed"] == 1
+    gone = weakref.ref(second)
+    del second
     swap_default_cache(before)
+    gc.collect()
+    assert gone() is None
     assert get_model("m", backend="pure").encode("a").tobytes() == right(["a"])
 
 

@@ -48,7 +48,11 @@ def by_setting(model: CachedModel) -> None:
     model.weights = "changed"
 
 
-HAND_OUTS = [by_index, by_iteration, by_unwrapping, by_setting]
+def by_a_method(model: CachedModel) -> None:
+    model.half()
+
+
+HAND_OUTS = [by_index, by_iteration, by_unwrapping, by_setting, by_a_method]
 
 
 @pytest.fixture
@@ -217,6 +221,17 @@ def test_a_changed_state_has_vectors_of_its_own_and_the_old_ones_come_back_with_
     assert given(w) == first
     assert len(w.batches()) == batches  # found, not computed again
     assert w.tally()["untrusted"] == 0
+
+
+def test_a_prompt_that_was_added_can_be_named() -> None:
+    """The names of a changed model are its own, not those of its files."""
+    w = world(prompts={"query": "q: "})
+    w.model().prompts = {"new": "n: "}
+    for _ in range(2):
+        assert here(w, prompt_name="new") == right(TEXTS, "n: ")
+        assert here(w, prompt="x: ") == right(TEXTS, "x: ")
+        with pytest.raises(ValueError, match="query"):
+            here(w, prompt_name="query")
 
 
 @pytest.mark.parametrize("change", STATES)

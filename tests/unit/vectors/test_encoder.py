@@ -103,6 +103,23 @@ def test_what_the_model_does_with_its_rows_later_changes_nothing() -> None:
     assert vectors(w.model().encode(["a", "b"])) == right(["a", "b"])
 
 
+def test_a_model_that_reuses_its_buffer_spoils_no_earlier_slice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The rows of a slice are copied before the next one is computed."""
+    monkeypatch.setattr(encoder, "SLICE", 2)
+    w = world()
+    buffer = np.zeros((2, 8), np.float32)
+
+    def reuse(rows: np.ndarray) -> np.ndarray:
+        buffer[: len(rows)] = rows
+        return buffer[: len(rows)]
+
+    w.inner().reshape = reuse
+    texts = ["a", "b", "c", "d", "e"]
+    assert vectors(w.model().encode(texts)) == right(texts)
+
+
 @pytest.mark.parametrize("inputs", [[], (), np.array([], dtype=object)])
 def test_nothing_in_is_nothing_out(inputs: Any) -> None:
     """`encode([])` has shape (0,), as the model's own, and needs no model."""

@@ -93,6 +93,11 @@ def test_a_number_format_that_float32_does_not_hold_is_not_stored() -> None:
     assert len(w.batches()) == 3  # the first time to find out
 
 
+def test_a_double_precision_model_is_not_looked_for_in_the_store() -> None:
+    """What its files say is enough to know."""
+    assert world(dtype="float64").model().keys(["a"]) == []
+
+
 def test_half_precision_comes_back_as_it_was() -> None:
     """float16 rows are float16 again when they are found, bit for bit."""
     store = MemoryStore()

@@ -174,33 +174,6 @@ def test_a_finished_slice_is_there_for_others_before_the_work_is_done(
     assert long.result(DEADLOCK).tobytes() == right(["aaaa", "bbb", "cc", "d"])
 
 
-def test_a_model_never_encodes_twice_at_once() -> None:
-    """Its tokenizer is not safe in threads: misses take turns, straight calls among them."""
-    w = world()
-    inside, most, lock = [0], [0], threading.Lock()
-
-    def enter(texts: Sequence[str]) -> None:
-        with lock:
-            inside[0] += 1
-            most[0] = max(most[0], inside[0])
-
-    def leave(texts: Sequence[str]) -> None:
-        with lock:
-            inside[0] -= 1
-
-    w.inner().before, w.inner().after = enter, leave
-    with ThreadPoolExecutor(8) as pool:
-        calls = [
-            pool.submit(w.model().encode, [str(n)], output_value=output)
-            for n in range(100)
-            for output in ("sentence_embedding", None)
-        ]
-        for call in calls:
-            call.result()
-    assert most == [1]
-    assert len(w.batches()) == 200
-
-
 def test_two_models_encode_at_once() -> None:
     """One model's work does not wait for another's."""
     w = World(PureBackend(m=Files(), n=Files(weights="other")))
