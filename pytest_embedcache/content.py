@@ -6,9 +6,12 @@ configuration and with what, prompts (they are in a vector's key), formats for o
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import re
 from collections.abc import Iterator
+from fnmatch import translate
 from pathlib import Path
 
 from pytest_embedcache.encoding import canonical_json, digest
@@ -49,7 +52,6 @@ _READ_IN_ROOT = (
     "special_tokens_map.json",
     "added_tokens.json",
     "chat_template.*",
-    "additional_chat_templates/*",
     "*vocab*",
     "merges.txt",
     "dict.txt",
@@ -58,6 +60,7 @@ _READ_IN_ROOT = (
     "*.spm",
     "*.tiktoken",
 )
+_TEMPLATES = "additional_chat_templates"
 _CONFIGURATIONS = ("modules.json", "config_sentence_transformers.json")
 #: The names under which `weights_of` looks; other files of weights count like any file.
 _WEIGHTS = (
@@ -101,7 +104,8 @@ def _files(root: Path, trust_remote_code: bool) -> list[str]:
     modules = {directory for directory, _ in module_directories(root)}
     for directory in modules:
         if directory == root:
-            chosen.update(file for pattern in _READ_IN_ROOT for file in root.glob(pattern))
+            chosen.update(root / name for name in _names(root) if _matches(name, _READ_IN_ROOT))
+            chosen.update(root / _TEMPLATES / name for name in _names(root / _TEMPLATES))
         else:
             chosen.update(_everything(directory))
     if trust_remote_code:
@@ -109,10 +113,28 @@ def _files(root: Path, trust_remote_code: bool) -> list[str]:
     return sorted(
         file.relative_to(root).as_posix()
         for file in chosen
-        if file.is_file()
-        and not any(file.match(pattern) for pattern in _WEIGHTS)
+        if not _matches(file.name, _WEIGHTS)
         and not file.name.endswith(OTHER_ENGINES + FOR_PEOPLE)
+        and file.is_file()
     )
+
+
+def _names(directory: Path) -> list[str]:
+    # Listed once: a glob for each pattern takes twenty times as long, in every process.
+    try:
+        return os.listdir(directory)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return []
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return _any_of(patterns).match(os.path.normcase(name)) is not None
+
+
+@functools.cache
+def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    # One expression: compiling one for each takes milliseconds.
+    return re.compile("|".join(translate(os.path.normcase(pattern)) for pattern in patterns))
 
 
 def _everything(directory: Path) -> Iterator[Path]:

@@ -80,7 +80,7 @@ def _with_routes(
     root: Path, subfolder: str, kind: str, routers: tuple[Path, ...] = ()
 ) -> Iterator[tuple[Path, str]]:
     directory = root / subfolder
-    if not directory.resolve().is_relative_to(root.resolve()):
+    if subfolder and not directory.resolve().is_relative_to(root.resolve()):
         raise ValueError(f"modules.json names {subfolder!r}, which lies outside the model")
     if directory in routers:
         raise ValueError(f"the router in {subfolder!r} leads back to itself")

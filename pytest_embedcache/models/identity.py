@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from pytest_embedcache.encoding import digest
 from pytest_embedcache.files import read_json, write_json
-from pytest_embedcache.fingerprint import default_dtype, fingerprint_of, model_files
+from pytest_embedcache.fingerprint import fingerprint_of, model_files
 from pytest_embedcache.models.artifacts import ArtifactStore
 from pytest_embedcache.models.metadata import ModelMetadata, read_metadata
 from pytest_embedcache.snapshot import locate
@@ -28,6 +28,7 @@ class Identity:
         metadata: What its configuration says.
         signature: Equal to that of a loaded model as long as the files are the same; None where
             the files are gone, and only a store can answer.
+        commit: Of a model from the Hub.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Identity:
     dtype: str
     metadata: ModelMetadata = field(default_factory=ModelMetadata)
     signature: str | None = None
+    commit: str | None = field(default=None, compare=False)
 
 
 def files_signature(path: str, *, trust_remote_code: bool = False) -> str:
@@ -51,11 +53,13 @@ def identify_snapshot(spec: ModelSpec, artifacts: ArtifactStore) -> Identity:
         ModelNotFoundError: They are not here and never were.
         SnapshotError: They are incomplete or damaged.
     """
+    # Looked up once: a branch, or a link, may lead to another model a moment later.
     place = locate(spec.replace(name=spec.path, path=None) if spec.path else spec)
     directory = artifacts.directory
     for _ in range(3):
         signature = _signature(place.path, spec)
-        found = fingerprint_of(spec, cache_dir=directory.parent, memo=artifacts.memo)
+        found = fingerprint_of(spec, cache_dir=directory.parent, memo=artifacts.memo, place=place)
+        metadata = read_metadata(place.path) if place.path else ModelMetadata()
         if _signature(place.path, spec) == signature:
             break
     else:
@@ -63,20 +67,19 @@ def identify_snapshot(spec: ModelSpec, artifacts: ArtifactStore) -> Identity:
         # one of this fingerprint.
         signature = None
     # Two models of one fingerprint can still have different prompts.
-    commit = dict(found.parts).get("commit") or place.commit or ""
-    name = digest(found.digest, place.repository or "", commit)
+    commit = dict(found.parts).get("commit") or place.commit
+    name = digest(found.digest, place.repository or "", commit or "")
     file = directory / "metadata" / f"{name}.json"
     if place.path is None or found.source == "remembered":  # gone, or not whole any more
         facts = read_json(file) or {}
         dtype = str(facts.get("dtype") or spec.dtype or "float32")
         metadata = ModelMetadata.from_dict(facts.get("metadata", {}))
-        return Identity(place.name, found.digest, dtype, metadata)
-    metadata = read_metadata(place.path)
-    dtype = spec.dtype or default_dtype(place.path)
+        return Identity(place.name, found.digest, dtype, metadata, commit=commit)
+    dtype = dict(found.parts)["dtype"]
     if place.repository and not file.exists():
         with contextlib.suppress(OSError):  # only for the day when the files are gone
             write_json(file, {"dtype": dtype, "metadata": metadata.as_dict()})
-    return Identity(place.name, found.digest, dtype, metadata, signature)
+    return Identity(place.name, found.digest, dtype, metadata, signature, commit)
 
 
 def _signature(path: str | None, spec: ModelSpec) -> str | None:

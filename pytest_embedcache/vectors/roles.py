@@ -10,6 +10,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 
+from pytest_embedcache.installed import installed_version
+
 __all__ = ["ROLES", "prompt_name_of", "prompts_as_loaded"]
 
 #: Role -> the names under which a model may have its prompt; the first that is there counts.
@@ -28,10 +30,6 @@ def prompt_name_of(role: str, prompts: Mapping[str, str]) -> str | None:
 
 @functools.cache
 def _given_to_all() -> tuple[str, ...]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        has_roles = int(version("sentence-transformers").partition(".")[0]) >= 5
-    except PackageNotFoundError:
-        has_roles = True
+    version = installed_version("sentence-transformers")
+    has_roles = version is None or int(version.partition(".")[0]) >= 5
     return ("query", "document") if has_roles else ()
