@@ -48,8 +48,9 @@ def fingerprint_of(
     *,
     cache_dir: str | os.PathLike[str] | None = None,
     memo: HashMemo | None = None,
+    place: Place | None = None,
 ) -> Fingerprint:
-    """Return the fingerprint of `spec`, resolved or not.
+    """Return the fingerprint of `spec`, resolved or not; of what is at `place`, if that is given.
 
     Computed from the files where they are here. Where they are gone, the cache directory answers
     what was computed for that repository and commit when they were.
@@ -59,7 +60,7 @@ def fingerprint_of(
         SnapshotError: The files are incomplete or damaged.
     """
     directory = cache_directory(cache_dir)
-    place = locate(spec)
+    place = place or locate(spec)
     if place.path is None:
         return _remembered(directory, spec, place)
     try:

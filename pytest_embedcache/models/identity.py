@@ -59,7 +59,8 @@ def identify_snapshot(spec: ModelSpec, artifacts: ArtifactStore) -> Identity:
     for _ in range(3):
         signature = _signature(place.path, spec)
         found = fingerprint_of(spec, cache_dir=directory.parent, memo=artifacts.memo, place=place)
-        metadata = read_metadata(place.path) if place.path else ModelMetadata()
+        here = place.path is not None and found.source != "remembered"  # and whole
+        metadata = read_metadata(place.path) if here and place.path else ModelMetadata()
         if _signature(place.path, spec) == signature:
             break
     else:
@@ -70,7 +71,7 @@ def identify_snapshot(spec: ModelSpec, artifacts: ArtifactStore) -> Identity:
     commit = dict(found.parts).get("commit") or place.commit
     name = digest(found.digest, place.repository or "", commit or "")
     file = directory / "metadata" / f"{name}.json"
-    if place.path is None or found.source == "remembered":  # gone, or not whole any more
+    if not here:
         facts = read_json(file) or {}
         dtype = str(facts.get("dtype") or spec.dtype or "float32")
         metadata = ModelMetadata.from_dict(facts.get("metadata", {}))

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["PinnedBackends", "Pins", "forget"]
 
-#: Times that a branch may move while one process looks at it.
-_ATTEMPTS = 3
 #: Seconds after which the notes of a run whose controller was killed are swept away.
 _ABANDONED = 7 * 86400
 
@@ -124,20 +122,16 @@ class _Pinned:
         return found
 
     def _identify(self, spec: ModelSpec, artifacts: ArtifactStore) -> Identity:
-        settled = self._pins.commit(spec)
-        for _ in range(_ATTEMPTS if settled is None else 0):
-            commit = _commit(spec)
+        commit = self._pins.commit(spec)
+        if commit is None:
             # By the branch: what it is, is remembered for a day when the files are gone.
             found = self._backend.identify(spec, artifacts)
-            if commit is None:
+            if found.commit is None:
                 return found
-            if _commit(spec) != commit:
-                continue  # it moved while we looked
-            settled = self._pins.settle_commit(spec, commit)
-            if settled == commit:
+            commit = self._pins.settle_commit(spec, found.commit)
+            if commit == found.commit:
                 return found
-            break
-        return self._backend.identify(spec.replace(revision=settled or spec.revision), artifacts)
+        return self._backend.identify(spec.replace(revision=commit), artifacts)
 
     def signature(self, spec: ModelSpec) -> str | None:
         return self._backend.signature(spec)
@@ -173,14 +167,6 @@ def _branch(spec: ModelSpec) -> tuple[str, ...]:
     except ModelNotFoundError:
         name = None
     return (spec.backend, name or spec.name, spec.revision or "main", spec.cache_folder or "")
-
-
-def _commit(spec: ModelSpec) -> str | None:
-    try:
-        place = locate(spec)
-    except ModelNotFoundError:  # the backend says so, or knows it all the same
-        return None
-    return place.commit if place.path is not None else None
 
 
 def _write_first(path: Path, content: bytes) -> None:
