@@ -6,6 +6,7 @@ hidden: test ids and `--lf` do not change.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -63,13 +64,24 @@ def apply_marker(metafunc: pytest.Metafunc, ours: dict[str, Any]) -> None:
         for name in _names(mark.args[0] if mark.args else mark.kwargs.get("argnames", ()))
     }
     for name, function in ours.items():
-        if name in metafunc.fixturenames and name not in parametrized:
-            definitions = metafunc._arg2fixturedefs.get(name)
-            # A conftest may have its own fixture of that name, which knows no parameter of ours.
-            if definitions and definitions[-1].func is function:
-                metafunc.parametrize(
-                    name, [param], indirect=True, scope="session", ids=[pytest.HIDDEN_PARAM]
-                )
+        definitions = metafunc._arg2fixturedefs.get(name, ())
+        if name not in parametrized and _leads_to(function, name, definitions):
+            metafunc.parametrize(
+                name, [param], indirect=True, scope="session", ids=[pytest.HIDDEN_PARAM]
+            )
+
+
+def _leads_to(function: Any, name: str, definitions: Sequence[Any]) -> bool:
+    """Whether a test that asks for the fixture `name` gets ours.
+
+    A conftest may have its own, which knows no parameter of ours, or one that is built on ours.
+    """
+    for definition in reversed(definitions):
+        if definition.func is function:
+            return True
+        if name not in definition.argnames:
+            break
+    return False
 
 
 def _names(argnames: Any) -> list[str]:

@@ -169,6 +169,41 @@ def test_a_conftest_with_a_fixture_of_that_name_is_left_alone(suite: Suite) -> N
     assert outcome(suite.run()) == {"passed": 1}
 
 
+def test_a_conftest_with_a_fixture_built_on_ours_has_the_marked_model(suite: Suite) -> None:
+    """Under the same name, at the session's scope or a test's."""
+    suite.write(
+        conftest="""
+            import pytest
+
+            @pytest.fixture(scope="session")
+            def embedding_model(embedding_model):
+                return "theirs, on " + embedding_model.name
+        """,
+        test_it="""
+            import pytest
+
+            @pytest.mark.embedcache(model="marked")
+            def test_it(embedding_model):
+                assert embedding_model == "theirs, on marked"
+
+            class TestClass:
+                @pytest.fixture
+                def embedding_model(self, embedding_model):
+                    return "mine, being " + embedding_model
+
+                @pytest.mark.embedcache(model="other")
+                def test_it(self, embedding_model):
+                    assert embedding_model == "mine, being theirs, on other"
+
+            def test_plain(embedding_model):
+                assert embedding_model == "theirs, on all-MiniLM-L6-v2"
+        """,
+    )
+    result = suite.run()
+    complaints(result)
+    assert outcome(result) == {"passed": 3}
+
+
 @pytest.mark.parametrize(
     ("marker", "said"),
     [

@@ -15,7 +15,7 @@ pytestmark = [
 ]
 
 FORK = """
-import os, signal, sys, warnings
+import gc, os, signal, sys, warnings
 signal.alarm(240)
 warnings.simplefilter("ignore")
 import torch
@@ -35,11 +35,14 @@ if not child:
     same = np.allclose(registry.get(path).encode(texts), vectors, atol=1e-5)
     os._exit(0 if same and torch.get_num_threads() == 1 else 1)
 status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-print(status, torch.get_num_threads(), registry.stats().loads)
+print(status, torch.get_num_threads(), registry.stats().loads, gc.get_freeze_count())
 """
 
 
 @pytest.mark.parametrize("then", ["keep", "evict"])
 def test_a_child_of_a_process_that_has_encoded_encodes(minilm: Path, then: str) -> None:
-    """With the parent's model, or with one of its own; the parent keeps its threads."""
-    assert python(FORK, str(minilm), then) == "0 2 1"
+    """With the parent's model, or with one of its own; the parent keeps its threads.
+
+    And outside of pytest nothing is frozen: a service may drop its models.
+    """
+    assert python(FORK, str(minilm), then) == "0 2 1 0"
