@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,17 +72,12 @@ class TorchBackend:
         )
 
     def import_libraries(self) -> bool:
-        fresh = "sentence_transformers" not in sys.modules
-        try:
-            import sentence_transformers  # noqa: F401
-        except ModuleNotFoundError as error:
-            missing = (error.name or "").partition(".")[0]
-            if not missing or _is_there(missing):
-                raise  # two packages whose versions do not fit: the error names both
-            raise MissingExtraError(
-                "the backend 'torch'", missing, "sentence-transformers"
-            ) from error
-        return fresh
+        if sys.modules.get("sentence_transformers") is not None:
+            return False
+        importing = _import()
+        next(importing)
+        _suspended.append(importing)
+        return True
 
     def load(self, spec: ModelSpec) -> Any:
         assert spec.path is not None
@@ -97,6 +93,27 @@ class TorchBackend:
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
             raise ModelLoadError(spec.name, "torch", reason, _remedy(spec, error)) from error
+
+
+_suspended: list[Iterator[None]] = []
+
+
+def _import() -> Iterator[None]:
+    """Import sentence-transformers, apart from whoever asks for it.
+
+    torch leaves garbage that holds the frames of its own import (`torch.fx.wrap`), and through
+    their callers everybody's, with all that is in their variables when they end. Where the garbage
+    collector is frozen after the import, that is for ever: a model would never be freed. A
+    generator that has yielded, and is not resumed, has no caller.
+    """
+    try:
+        import sentence_transformers  # noqa: F401
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if not missing or _is_there(missing):
+            raise  # two packages whose versions do not fit: the error names both
+        raise MissingExtraError("the backend 'torch'", missing, "sentence-transformers") from error
+    yield
 
 
 def _build(spec: ModelSpec, path: str, *, local_files_only: bool = True) -> Any:
