@@ -30,10 +30,10 @@ STUB = ("-p", "hide", "-o", "embedcache_stub_missing=true")
 
 
 @pytest.fixture
-def stubbed(real_suite: Suite, monkeypatch: pytest.MonkeyPatch) -> Suite:
+def stubbed(real_suite: Suite) -> Suite:
     """A suite that can be run with `STUB`, without the package."""
     real_suite.write(hide=HIDE)
-    monkeypatch.setenv("PYTHONPATH", str(real_suite.path))
+    real_suite.importable()
     return real_suite
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from support.suites import Suite, complaints, needs_torch, outcome
 
 from pytest_embedcache.models.resources import threads_per_worker
@@ -74,12 +73,10 @@ PUT_BACK = """
 """
 
 
-def test_threads_are_divided_among_workers_and_put_back(
-    real_suite: Suite, tiny: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_threads_are_divided_among_workers_and_put_back(real_suite: Suite, tiny: Path) -> None:
     """Each has its share of the cores and never more than the user set; it is said, and undone."""
     real_suite.write(test_it=THREADS, late=PUT_BACK)
-    monkeypatch.setenv("PYTHONPATH", str(real_suite.path))
+    real_suite.importable()
     result = real_suite.run(
         f"--embedcache-model={tiny}", "-p", "late", "-n", "2", OMP_NUM_THREADS="2"
     )

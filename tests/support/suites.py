@@ -37,6 +37,11 @@ class Suite:
         self.log = self.path / "toys.log"
         monkeypatch.setenv("TOY_LOG", str(self.log))
 
+    def importable(self) -> None:
+        """Let its modules be imported before pytest makes them so: by `-p`, and on workers."""
+        parts = [str(self.path), os.environ.get("PYTHONPATH", "")]
+        self._monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, parts)))
+
     def write(self, **files: str) -> None:
         """Write `name=text` as name.py; `conftest` gets the toys before its own text."""
         for name, text in files.items():
