@@ -131,6 +131,25 @@ def test_one_bad_text_fails_only_those_who_asked_for_it() -> None:
     assert w.tally()["computed"] == 1
 
 
+def test_an_interrupt_while_vectors_land_leaves_nobody_waiting() -> None:
+    """Control-C between two landings of one slice: no key stays claimed."""
+    w = world()
+    land, calls = w.cache.flights.land, [0]
+
+    def interrupted(*args: Any) -> None:
+        calls[0] += 1
+        if calls[0] == 2:
+            raise KeyboardInterrupt
+        land(*args)
+
+    w.cache.flights.land = interrupted  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        w.model().encode(["a", "b", "c"])
+    mine: list[bytes] = []
+    w.cache.flights.claim(w.model().fingerprint, w.model().keys(["a", "b", "c"]), mine)
+    assert len(mine) == 3
+
+
 def test_an_interrupted_pilot_is_replaced() -> None:
     """Control-C in the thread that computes is no error of those who wait for it."""
     w = world()
