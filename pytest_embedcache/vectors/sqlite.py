@@ -75,13 +75,12 @@ class SqliteStore:
         self._uses = upkeep.Uses()
 
     def get_many(self, fingerprint: str, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
-        answer = self._run(partial(self._read, fingerprint=fingerprint, keys=keys))
-        found = answer.found
-        if answer.bad:
-            self._counts.add(corrupt=len(answer.bad))
+        found, bad, numbers = self._run(partial(self._read, fingerprint=fingerprint, keys=keys))
+        if bad:
+            self._counts.add(corrupt=len(bad))
             with contextlib.suppress(StoreError):  # where it cannot be deleted it is a miss again
-                self._run(partial(rows.delete_rows, rows=answer.bad))
-        self._uses.note(answer.ids, self._clock())
+                self._run(partial(rows.delete_rows, rows=bad))
+        self._uses.note(numbers, self._clock())
         self._counts.add(hits=len(found), misses=len(keys) - len(found))
         return found
 
@@ -240,7 +239,7 @@ class SqliteStore:
 
     def _read(
         self, connection: sqlite3.Connection, fingerprint: str, keys: Iterable[bytes]
-    ) -> rows.Answer:
+    ) -> tuple[dict[bytes, np.ndarray], list[rows.Row], list[int]]:
         return rows.read(connection, fingerprint, keys, self._clock() - self._ttl)
 
     def _insert(
@@ -256,14 +255,13 @@ class SqliteStore:
                 "INSERT OR IGNORE INTO models (fingerprint) VALUES (?)", (fingerprint,)
             )
             model = upkeep.one(connection, f"SELECT {rows.MODEL}", fingerprint)
-            answer = self._read(connection, fingerprint, values)
-            stored = answer.found
+            stored, bad, _ = self._read(connection, fingerprint, values)
             now = self._clock()
             missing = [(model, k, now, v) for k, v in values.items() if k not in stored]
             connection.executemany(_INSERT, missing)
             upkeep.write_uses(connection, uses)
             evicted = upkeep.evict(connection, self._max_bytes)
-        return stored, len(answer.bad), evicted
+        return stored, len(bad), evicted
 
 
 def _fetch(connection: sqlite3.Connection, statement: str, values: Sequence[Any]) -> list[Any]:

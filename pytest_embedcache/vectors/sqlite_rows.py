@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -13,17 +12,7 @@ import numpy as np
 from pytest_embedcache.vectors.codec import decode_many
 from pytest_embedcache.vectors.sqlite_schema import transaction
 
-__all__ = [
-    "CHUNK",
-    "MODEL",
-    "Answer",
-    "Row",
-    "chunks",
-    "decode",
-    "delete_keys",
-    "delete_rows",
-    "read",
-]
+__all__ = ["CHUNK", "MODEL", "Row", "chunks", "decode", "delete_keys", "delete_rows", "read"]
 
 #: Keys in one SELECT: more is no faster, and an old SQLite admits 999 variables.
 CHUNK = 500
@@ -34,31 +23,27 @@ MODEL = "(SELECT id FROM models WHERE fingerprint = ?)"
 Row = tuple[int, bytes, Any]
 
 
-@dataclass
-class Answer:
-    """What rows were found: the sound vectors, the numbers of all rows, and those without one."""
-
-    found: dict[bytes, np.ndarray] = field(default_factory=dict)
-    ids: list[int] = field(default_factory=list)
-    bad: list[Row] = field(default_factory=list)
-
-
 def read(
     connection: sqlite3.Connection, fingerprint: str, keys: Iterable[bytes], alive_since: float
-) -> Answer:
-    """The vectors of these keys that were stored after `alive_since`."""
-    answer = Answer()
+) -> tuple[dict[bytes, np.ndarray], list[Row], list[int]]:
+    """What of these keys was stored after `alive_since`.
+
+    Returns the sound vectors, the rows without one, and the numbers of all rows.
+    """
+    found: dict[bytes, np.ndarray] = {}
+    bad: list[Row] = []
+    numbers: list[int] = []
     statement = f"SELECT id, key, value FROM vectors WHERE model = {MODEL} AND stored > ?"
     for chunk in chunks(keys, CHUNK):
         values = (fingerprint, alive_since, *chunk)
         rows = connection.execute(f"{statement} AND key IN {_marks(chunk)}", values).fetchall()
         # Decoded while they are in the processor's cache: for 10,000 vectors that takes a fifth
         # less than all rows first.
-        found, bad = decode(rows, chunk)
-        answer.found.update(found)
-        answer.ids += [row[0] for row in rows]
-        answer.bad += bad
-    return answer
+        here, damaged = decode(rows, chunk)
+        found.update(here)
+        bad += damaged
+        numbers += [row[0] for row in rows]
+    return found, bad, numbers
 
 
 def decode(rows: list[Row], keys: Iterable[bytes]) -> tuple[dict[bytes, np.ndarray], list[Row]]:
