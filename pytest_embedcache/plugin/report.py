@@ -66,7 +66,8 @@ def _model(model: dict[str, Any]) -> str:
     per_process = model["per_process"]
     loads = "no load" if not model["loads"] else _times(model["loads"], "load")
     line = f"{model['name']} on {model['device']}: {loads}"
-    line += f" for {_times(model['uses'] + model['gets'], 'use')}"
+    if uses := model["uses"] + model["gets"]:  # code under test has its model without either
+        line += f" for {_times(uses, 'use')}"
     if model["failures"]:
         line += f", {model['failures']} failed"
     if model["loads"] and len(per_process) > 1:

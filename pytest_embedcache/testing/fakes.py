@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -186,7 +186,9 @@ def fake_sentence_transformers(cache_dir: Path) -> Iterator[FakeSentenceTransfor
     fake = type("SentenceTransformer", (FakeSentenceTransformer,), members)
     # Looked up when it is used: a test may put a class of its own in the fake's place.
     backend = FakeBackend(lambda *a, **options: module.SentenceTransformer(*a, **options), fakes)
-    with guard.up(), replace_everywhere(real, fake), _private_world(cache_dir, backend):
+    # Where somebody has put a mock, there is nothing to guard.
+    guarded = guard.up() if isinstance(real, type) else nullcontext()
+    with guarded, replace_everywhere(real, fake), _private_world(cache_dir, backend):
         try:
             yield fakes
         finally:

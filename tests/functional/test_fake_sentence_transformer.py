@@ -85,6 +85,7 @@ UNREACHABLE = """
 """
 TESTS = """
     import os
+    from unittest.mock import MagicMock
     import pytest
     import numpy as np
     import sentence_transformers
@@ -94,7 +95,9 @@ TESTS = """
     import unreachable
     from pytest_embedcache import ModelRegistry, default_registry, get_model
     from pytest_embedcache.errors import UnresolvedBindingError
+    from pytest_embedcache.models import defaults, registry
     from pytest_embedcache.testing.fakes import FakeSentenceTransformer
+    from pytest_embedcache.vectors import api
     from pytest_embedcache.vectors.api import default_cache
 
     REAL = SentenceTransformer
@@ -156,9 +159,20 @@ TESTS = """
         def test_registries_have_fakes_whenever_they_were_made(
             self, model_registry, fake_sentence_transformer, embedcache_registry
         ):
-            for registry in (model_registry, embedcache_registry, ModelRegistry(), OWN):
-                assert isinstance(registry.get(MINILM), FakeSentenceTransformer)
+            for one in (model_registry, embedcache_registry, ModelRegistry(), OWN):
+                assert isinstance(one.get(MINILM), FakeSentenceTransformer)
             assert fake_sentence_transformer.load_count(MINILM) == 4
+
+        def test_a_mock_that_was_there_comes_back(self, mocked, fake_sentence_transformer):
+            assert services.WAYS["package"](MINILM).encode("a").shape == (384,)
+            assert mocked.call_count == 0
+
+    @pytest.fixture
+    def mocked(monkeypatch):
+        mock = MagicMock()
+        monkeypatch.setattr("sentence_transformers.SentenceTransformer", mock)
+        yield mock
+        assert sentence_transformers.SentenceTransformer is mock
 
     OWN = ModelRegistry()
 
@@ -197,6 +211,7 @@ TESTS = """
                 assert found is REAL
             assert not issubclass(REAL, FakeSentenceTransformer)
             assert os.environ["EMBEDCACHE_DIR"] == os.environ["DIRECTORY_OF_THE_RUN"]
+            assert (defaults.backends, registry._default, api._default) == (None, None, None)
             assert OWN.stats().loads == 1
             assert OWN._handles == {}
 
@@ -209,7 +224,7 @@ LATE = """
     from sentence_transformers import SentenceTransformer
     kept = None
 """
-NUMBER = 19
+NUMBER = 20
 
 
 def write(suite: Suite) -> None:

@@ -132,16 +132,16 @@ def test_notices_take_the_room_that_there_is() -> None:
 def test_workers_are_told_apart_only_where_they_differ() -> None:
     """The same number in each is one number."""
     assert said(gw0=process(("a", 1)), gw1=process(("a", 1)))[0] == (
-        "a on cpu: 2 loads for 0 uses (in each of 2 workers 1)"
+        "a on cpu: 2 loads (in each of 2 workers 1)"
     )
     assert said(gw0=process(("a", 1)), gw1=process(("a", 2)))[0] == (
-        "a on cpu: 3 loads for 0 uses (gw0 1, gw1 2)"
+        "a on cpu: 3 loads (gw0 1, gw1 2)"
     )
 
 
 def test_failed_loads_are_said() -> None:
     """Beside those that were not."""
-    assert said(main=process(("a", 0), failures=2))[0] == "a on cpu: no load for 0 uses, 2 failed"
+    assert said(main=process(("a", 0), failures=2))[0] == "a on cpu: no load, 2 failed"
 
 
 def test_held_threads_are_said() -> None:
