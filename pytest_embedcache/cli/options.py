@@ -108,12 +108,9 @@ def store_of(options: argparse.Namespace, **bounds: Any) -> SqliteStore:
 
 def redis_of(options: argparse.Namespace) -> RedisStore | None:
     """The Redis of the environment, if one is set."""
-    settings = settings_of(options)
-    if not settings.redis_url:
-        return None
-    from pytest_embedcache.vectors.redis import RedisStore
+    from pytest_embedcache.vectors.api import open_redis
 
-    return RedisStore(settings.redis_url, prefix=settings.redis_prefix, ttl=settings.redis_ttl)
+    return open_redis(settings_of(options))
 
 
 def spec_of(options: argparse.Namespace) -> ModelSpec:

@@ -97,13 +97,14 @@ def _fingerprints(options: argparse.Namespace, stored: list[ModelUse]) -> list[s
     name = options.model
     spec = ModelSpec(name)
     real = os.path.realpath(os.path.expanduser(name))
-    found = [use for use in stored if use.label in (name, repository_of(name), real)]
-    found = found or [use for use in stored if (use.label or "").rpartition("/")[2] == name]
-    if len({use.label for use in found}) > 1:
-        raise _ambiguous(name, (str(use.label) for use in found))
-    fingerprints = [use.fingerprint for use in found]
+    fingerprints = [u.fingerprint for u in stored if u.label in (name, repository_of(name), real)]
     with contextlib.suppress(ModelNotFoundError, SnapshotError):
         fingerprints.append(fingerprint_of(spec, cache_dir=options.dir).digest)
+    if not fingerprints:  # nothing is called exactly that
+        found = [use for use in stored if (use.label or "").rpartition("/")[2] == name]
+        if len({use.label for use in found}) > 1:
+            raise _ambiguous(name, (str(use.label) for use in found))
+        fingerprints = [use.fingerprint for use in found]
     if not fingerprints and len(name) >= _SHORTEST:
         fingerprints = [u.fingerprint for u in stored if u.fingerprint.startswith(name.lower())]
         if len(fingerprints) > 1:

@@ -9,7 +9,7 @@ import threading
 import weakref
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -185,14 +185,14 @@ class Run:
 
         if mode is Mode.LIVE:
             return VectorCache(None)
-        return open_cache(
-            StoreSettings(
-                directory=self.root,
-                cache_max_size=self.settings.cache_max_size,
-                cache_ttl=self.settings.cache_ttl,
-                redis_url=self.settings.redis_url,
-            )
+        # What is no setting of the plugin (the prefix in Redis, …) is as in production.
+        settings = replace(
+            StoreSettings.from_environment(self.root),
+            cache_max_size=self.settings.cache_max_size,
+            cache_ttl=self.settings.cache_ttl,
+            redis_url=self.settings.redis_url,
         )
+        return open_cache(settings)
 
     def model(self, asked: Asked = None) -> Any:
         """The model that was asked for; what is left open is as in the settings."""

@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pytest_embedcache.errors import SettingsError
 from pytest_embedcache.files import cache_directory
@@ -20,12 +20,16 @@ from pytest_embedcache.vectors import history
 from pytest_embedcache.vectors.cache import VectorCache
 from pytest_embedcache.vectors.cached_model import CachedModel
 
+if TYPE_CHECKING:
+    from pytest_embedcache.vectors.redis import RedisStore
+
 __all__ = [
     "StoreSettings",
     "cached_model",
     "default_cache",
     "get_model",
     "open_cache",
+    "open_redis",
     "swap_default_cache",
 ]
 
@@ -110,18 +114,24 @@ def open_cache(settings: StoreSettings) -> VectorCache:
         MemoryStore(max_bytes=settings.memory_max_size),
         SqliteStore(settings.directory, max_bytes=settings.cache_max_size, ttl=settings.cache_ttl),
     ]
-    if settings.redis_url:
-        from pytest_embedcache.vectors.redis import RedisStore
-
-        tiers.append(
-            RedisStore(
-                settings.redis_url,
-                prefix=settings.redis_prefix,
-                ttl=settings.redis_ttl,
-                cluster=settings.redis_cluster,
-            )
-        )
+    redis = open_redis(settings)
+    if redis is not None:
+        tiers.append(redis)
     return VectorCache(TieredStore(tiers))
+
+
+def open_redis(settings: StoreSettings) -> RedisStore | None:
+    """The Redis of the settings, where one is set; not connected yet."""
+    if not settings.redis_url:
+        return None
+    from pytest_embedcache.vectors.redis import RedisStore
+
+    return RedisStore(
+        settings.redis_url,
+        prefix=settings.redis_prefix,
+        ttl=settings.redis_ttl,
+        cluster=settings.redis_cluster,
+    )
 
 
 _default: VectorCache | None = None

@@ -27,7 +27,7 @@ class RedisAddress:
     Attributes:
         location: For people: host, port and database, or a socket's path; no credentials.
         url: As it was given, with whatever secrets it holds; None where `options` say it all.
-        options: Arguments for redis-py.
+        options: Arguments for redis-py; what the URL says wins.
     """
 
     location: str
@@ -60,14 +60,16 @@ class RedisAddress:
         try:
             if self.url is None:
                 return factory(**common, **self.options)
-            return factory.from_url(self.url, **common)
+            return factory.from_url(self.url, **common, **self.options)
         except (TypeError, ValueError):
             # Not chained: the message may quote a part of the URL, such as the password.
             raise _bad_url(self.url or "") from None
 
 
 def address_of(url: str | None, environment: Mapping[str, str] = os.environ) -> RedisAddress:
-    """The address that `url` names, else `REDIS_HOST`, `_PORT`, `_PASSWORD` and `_DB`.
+    """The address that `url` names, else `REDIS_HOST`, `_PORT` and `_DB`.
+
+    `REDIS_PASSWORD` is for both, where the URL has none.
 
     Raises:
         SettingsError: A part of it cannot be used; the message does not quote the URL.
@@ -75,8 +77,9 @@ def address_of(url: str | None, environment: Mapping[str, str] = os.environ) -> 
     """
     if find_spec("redis") is None:
         raise MissingExtraError("the Redis store", "redis", "redis")
+    password = environment.get("REDIS_PASSWORD") or None
     if url is not None:
-        return RedisAddress(location_of(url), url)
+        return RedisAddress(location_of(url), url, {"password": password} if password else {})
     host = environment.get("REDIS_HOST") or "localhost"
     port = _number(environment, "REDIS_PORT", 6379)
     database = _number(environment, "REDIS_DB", 0)
@@ -84,7 +87,7 @@ def address_of(url: str | None, environment: Mapping[str, str] = os.environ) -> 
         "host": host,
         "port": port,
         "db": database,
-        "password": environment.get("REDIS_PASSWORD") or None,
+        "password": password,
     }
     return RedisAddress(f"{host}:{port}/{database}", options=options)
 

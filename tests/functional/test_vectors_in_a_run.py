@@ -25,6 +25,7 @@ from support.models import COMMIT, MINILM, add_to_hub_cache, tiny_bert
 from support.redis_server import RedisServer, free_port
 from support.suites import Suite, complaints, needs_torch, outcome
 
+from pytest_embedcache.vectors.redis import RedisStore
 from pytest_embedcache.vectors.sqlite import SqliteStore
 
 needs_xdist = pytest.mark.skipif(find_spec("xdist") is None, reason="pytest-xdist is not installed")
@@ -616,8 +617,8 @@ def redis() -> Iterator[RedisServer]:
 def test_machines_share_redis_and_nobody_sees_its_password(
     light: LightSuite, redis: RedisServer, tmp_path: Path
 ) -> None:
-    """Another directory is another machine. The password is in no header, summary, JSON or log,
-    also where a test fails and shows its locals.
+    """Another directory is another machine. The keys' prefix is that of production. The password is
+    in no header, summary, JSON or log, also where a test fails and shows its locals.
     """
     url = f"redis://:hunter2@127.0.0.1:{redis.port}/0"
     ini = tmp_path / "its" / "pytest.ini"
@@ -641,7 +642,8 @@ def test_machines_share_redis_and_nobody_sees_its_password(
     seen = ["-c", str(ini), "--rootdir", str(light.path), "-rA", "--showlocals"]
     seen += ["--log-level=DEBUG", "--log-file=log.txt", "--embedcache-json=counts.json", "-vv"]
     for number, found in enumerate(({}, {"redis": 4})):
-        result = light.run(*seen, f"--embedcache-dir={tmp_path / str(number)}")
+        directory = f"--embedcache-dir={tmp_path / str(number)}"
+        result = light.run(*seen, directory, EMBEDCACHE_REDIS_PREFIX="ours")
         assert outcome(result) == {"passed": 4, "failed": 1}
         counts = json.loads((light.path / "counts.json").read_text())
         assert counts["vectors"][0]["found"] == found
@@ -652,6 +654,9 @@ def test_machines_share_redis_and_nobody_sees_its_password(
         assert "hunter2" not in shown
         assert f"127.0.0.1:{redis.port}" in shown, "the log says where it is"
     result.stdout.fnmatch_lines(["embedcache: *redis_url=… (ini embedcache_redis_url)*"])
+    store = RedisStore(url, prefix="ours")
+    assert store.stats().entries == 4
+    store.close()
     result = light.run(f"--embedcache-redis-url=http://:hunter2@127.0.0.1:{redis.port}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*redis_url = '…' (from --embedcache-redis-url)*rediss://*"])
