@@ -6,6 +6,9 @@ huggingface_hub reads its environment on import: everything that asks runs in a 
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -86,3 +89,31 @@ def test_a_fetched_model_can_be_found_by_everyone_else(hub: MockHub, hub_cache: 
     """The branch is noted as huggingface_hub notes it: other programs find it offline."""
     ask()
     assert (hub_cache / "models--org--tiny" / "refs" / "main").read_text() == COMMIT
+
+
+LOAD = """
+import sys
+from pytest_embedcache import ModelRegistry, ModelSpec
+print(ModelRegistry().get(ModelSpec(sys.argv[1], device="cpu")).encode(["a cat"]).shape)
+"""
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("sentence_transformers") is None,
+    reason="the backend 'torch' needs sentence-transformers",
+)
+def test_a_model_that_is_on_the_disk_is_loaded_without_a_request(
+    hub: MockHub, tiny: Path, hub_cache: Path
+) -> None:
+    """Not only found: sentence-transformers itself, with default arguments, would make several."""
+    add_to_hub_cache(hub_cache, NAME, tiny)
+    hub.status = 429
+    ran = subprocess.run(
+        [sys.executable, "-c", LOAD, NAME],
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout.strip() == "(1, 16)"
+    assert about_models(hub) == []

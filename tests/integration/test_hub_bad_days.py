@@ -55,9 +55,7 @@ def test_a_bad_day_of_the_hub_is_one_clear_error(hub: MockHub, hub_cache: Path, 
     assert answer["status"] == (int(day) if kind == "FetchError" and day.isdigit() else None)
     assert len(about_models(hub)) == 1
     assert [*hub_cache.glob("models--*/snapshots/*")] == []
-    if hub.silent:
-        return
-    hub.status = None
+    hub.status, hub.silent = None, False
     assert ask()["path"].startswith(str(hub_cache))
 
 
