@@ -116,10 +116,8 @@ class CachedModel(Delegating):
             return straight()
         if batch_size <= 0:
             raise ValueError(f"batch_size must be a positive integer, got {batch_size}.")
-        if precision is not None and precision not in PRECISIONS:
-            raise ValueError(
-                f"Precision {precision!r} is not supported, must be one of {PRECISIONS}"
-            )
+        if precision not in (None, *PRECISIONS):
+            raise ValueError(f"Precision {precision!r} is not supported, only {PRECISIONS}")
         if not texts:
             keyed = self._source.keyed(call)  # an unknown prompt is an error all the same
             if keyed is None or keyed.state:

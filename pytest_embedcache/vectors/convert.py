@@ -20,9 +20,12 @@ def converted(
     `matrix` is (n, dimension) and belongs to the caller afterwards. `dtype` is the model's: what
     was stored as float32 goes back to it. `single` takes the only row.
     """
+    plain = not tensor and numpy
+    if plain and dtype == "float32":
+        return matrix[0] if single else matrix
     if matrix.dtype.name != "float32":
         dtype = matrix.dtype.name  # quantized: stays as it is
-    if not tensor and numpy:
+    if plain:
         if dtype == "float16" and _is_exact(half := matrix.astype("float16"), matrix):
             matrix = half
         return matrix[0] if single else matrix

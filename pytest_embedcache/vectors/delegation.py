@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -21,12 +22,13 @@ _HARMLESS = frozenset(
     (
         *("device", "dtype", "get_backend", "get_max_seq_length", "get_model_kwargs"),
         *("modalities", "save", "save_pretrained", "supports", "training"),
+        *("start_multi_process_pool", "stop_multi_process_pool"),
     )
 )
 #: The same, but they use the tokenizer, which is not safe beside an `encode` in another thread.
 _ALONE = frozenset(("preprocess", "tokenize"))
-#: Interactive shells ask every object for these; that is no reason to load a model.
-_SHELLS = ("_repr_", "_ipython_")
+#: Interactive shells ask every object for the first two; that is no reason to load a model.
+_NOT_THE_MODELS = ("_repr_", "_ipython_", "_source")
 
 
 class Delegating:
@@ -57,8 +59,24 @@ class Delegating:
         """Itself: `encode` always computes in this mode."""
         return self
 
+    @contextlib.contextmanager
+    def truncate_embeddings(self, truncate_dim: int | None) -> Iterator[None]:
+        """Inside the block `encode` cuts vectors to this dimension, unless the call says."""
+        before: int | None = self._state_of("truncate_dim")
+        self.truncate_dim = truncate_dim
+        try:
+            yield
+        finally:
+            self.truncate_dim = before
+
+    @contextlib.contextmanager
+    def truncate_sentence_embeddings(self, truncate_dim: int | None) -> Iterator[None]:
+        """The older name of `truncate_embeddings`."""
+        with self.truncate_embeddings(truncate_dim):
+            yield
+
     def __getattr__(self, name: str) -> Any:
-        if (name.startswith("__") and name.endswith("__")) or name.startswith(_SHELLS):
+        if (name.startswith("__") and name.endswith("__")) or name.startswith(_NOT_THE_MODELS):
             # Copying and pickling ask for many of these, and must not load a model either.
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         if name in _STATE:

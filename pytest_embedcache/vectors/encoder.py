@@ -7,6 +7,7 @@ the identity of the model that computed it, which is checked again under the mod
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -53,8 +54,8 @@ class TextEncoder:
     def __init__(self, source: ModelSource, cache: VectorCache) -> None:
         self._source = source
         self._cache = cache
-        #: The model whose vectors turned out not to fit into the store.
-        self._unstorable: ModelHandle | None = None
+        #: The model whose vectors turned out not to fit into the store; not kept alive by that.
+        self._unstorable: weakref.ref[ModelHandle] | None = None
 
     @property
     def _store(self) -> TieredStore | None:
@@ -83,7 +84,7 @@ class TextEncoder:
                 if handle is not None and not self._source.trusts(handle):
                     break
                 keyed = self._source.keyed(call)
-                if keyed is None or (handle is not None and handle is self._unstorable):
+                if keyed is None or (self._unstorable and self._unstorable() is handle is not None):
                     counts["bypassed"] = len(texts)
                     return None
                 try:
@@ -170,9 +171,10 @@ class TextEncoder:
                 for made in self._slices(claimed, missing, handle, keyed, compute, progress):
                     self._land(fingerprint, list(made), made, done)
             finally:
+                # Those that failed, too: whoever waits for one computes it for himself. And those
+                # that have landed: an interrupt may have come before the last of a slice did.
                 for key in mine:
-                    if key not in done:  # whoever waits for it computes it for himself
-                        flights.land(fingerprint, key, None)
+                    flights.land(fingerprint, key, done.get(key))
             for key, flight in others.items():
                 flight.landed.wait()
                 if flight.vector is not None:
@@ -234,7 +236,7 @@ class TextEncoder:
             if not self._source.holds(keyed, handle):
                 raise _ChangedError
         if rows.dtype not in (np.float32, np.float16):
-            self._unstorable = handle
+            self._unstorable = weakref.ref(handle)
             raise _UnstorableError
         self._count(computed=len(texts), encode_seconds=seconds)
         made = {key: _frozen(row) for key, row in zip(keys, rows, strict=True)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import weakref
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -58,7 +59,8 @@ class ModelSource:
         self.registry = registry
         self.asked = self.spec = spec
         self.identity: Identity = registry.identify(spec)
-        self._learnt: ModelHandle | None = None
+        #: Not kept alive by this: an evicted model goes, though somebody has the `CachedModel`.
+        self._learnt: weakref.ref[ModelHandle] | None = None
         self._resolves = self.identity.signature is not None
         self._makers: dict[tuple[Any, ...], KeyMaker] = {}
         if self._resolves and spec.device is not None:
@@ -143,7 +145,7 @@ class ModelSource:
 
     def _learn(self, handle: ModelHandle) -> None:
         """Take the prompts from the loaded model, should the files have told another story."""
-        if self._learnt is handle or handle.state():
+        if (self._learnt is not None and self._learnt() is handle) or handle.state():
             return
         identity = self.identity
         metadata = identity.metadata
@@ -156,7 +158,7 @@ class ModelSource:
                 metadata, prompts=prompts, default_prompt_name=default, truncate_dim=cut
             )
             self.identity = replace(identity, metadata=learnt)
-        self._learnt = handle
+        self._learnt = weakref.ref(handle)
 
     def _say_untrusted(self, handle: ModelHandle) -> None:
         reason = (

@@ -260,6 +260,7 @@ def test_similarities_are_those_of_the_plain_model(
     ]
     if HAS_ROLES:  # version 3 raises for these
         forms += [lambda rows: rows[0], lambda rows: list(torch.from_numpy(rows))]
+        forms.append(lambda rows: rows.astype(np.float16))
     try:
         plain.similarity_fn_name = cached.similarity_fn_name = name
         for form in forms:

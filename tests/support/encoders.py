@@ -187,7 +187,7 @@ class PureBackend:
         return (
             ("max_seq_length", str(model.max_seq_length)),
             ("adapters", str(model.adapters)),
-            ("prompts", str(sorted((k, v) for k, v in model.prompts.items() if v))),
+            ("prompts", str(sorted(model.prompts.items()))),
             ("default_prompt_name", str(model.default_prompt_name)),
             ("truncate_dim", str(model.truncate_dim)),
         )

@@ -181,7 +181,7 @@ def check_a_call(process: Process, dice: random.Random) -> int:
         options["truncate_dim"] = dice.choice((1, 3, 4, 1000))
     if dice.random() < 0.2:
         options["prompt"] = dice.choice(("", "q", "q: ", "x: "))
-    elif dice.random() < 0.2:
+    elif truth.prompts and dice.random() < 0.2:
         options["prompt_name"] = dice.choice(list(truth.prompts))
     if dice.random() < 0.2:
         options["batch_size"] = dice.randrange(1, 50)

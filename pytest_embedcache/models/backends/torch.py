@@ -66,7 +66,7 @@ class TorchBackend:
             ("max_seq_length", str(getattr(model[0], "max_seq_length", None))),
             ("dtype", str(getattr(parameter, "dtype", None))),
             ("adapters", str(adapters or [])),
-            ("prompts", str(sorted((k, v) for k, v in model.prompts.items() if v))),
+            ("prompts", str(sorted(model.prompts.items()))),
             ("default_prompt_name", str(model.default_prompt_name)),
             ("truncate_dim", str(model.truncate_dim)),
         )
