@@ -1,6 +1,6 @@
 """Ways to keep vectors by text, each as a function that stores them and one that opens the store.
 
-Run in a process of its own: `main("store" | "read", NAME, FOLDER)`.
+Run in a process of its own: `main("store" | "read", NAME, FOLDER, COUNT)`.
 """
 
 from __future__ import annotations
@@ -33,40 +33,40 @@ CHUNK = 1000
 Read = Callable[[Sequence[str]], Any]
 
 
-def texts() -> list[str]:
+def texts(count: int = COUNT) -> list[str]:
     """As long as the titles and sentences that people embed."""
-    return [f"text number {i}, about something that nobody has said before" for i in range(COUNT)]
+    return [f"text number {i}, about something that nobody has said before" for i in range(count)]
 
 
-def vectors() -> np.ndarray:
+def vectors(count: int = COUNT) -> np.ndarray:
     """In place of the model's: only reading is measured."""
-    return np.random.default_rng(0).uniform(-1, 1, (COUNT, DIMENSION)).astype(np.float32)
+    return np.random.default_rng(0).uniform(-1, 1, (count, DIMENSION)).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class Reader:
-    """`needs` are the modules without which it cannot be measured, and the package that has them.
+    """`store(folder, texts, matrix)`; `open(folder, texts)` returns what is timed.
 
-    `store(folder, texts, matrix)`; `open(folder)` returns what is timed.
+    `needs` is a module without which it cannot be measured, and the package that has it.
     """
 
     store: Callable[[Path, list[str], np.ndarray], object]
-    open: Callable[[Path], Read]
+    open: Callable[[Path, list[str]], Read]
     needs: tuple[str, str] | None = None
 
 
-def _put(model: CachedModel, cache: VectorCache, matrix: np.ndarray) -> None:
+def _put(model: CachedModel, cache: VectorCache, listed: list[str], matrix: np.ndarray) -> None:
     assert cache.store is not None
-    cache.store.put_many(model.fingerprint, dict(zip(model.keys(texts()), matrix, strict=True)))
+    cache.store.put_many(model.fingerprint, dict(zip(model.keys(listed), matrix, strict=True)))
 
 
 def _store_ours(folder: Path, listed: list[str], matrix: np.ndarray) -> None:
-    _put(get_model(MODEL), default_cache(), matrix)
+    _put(get_model(MODEL), default_cache(), listed, matrix)
 
 
-def _open_memory(folder: Path) -> Read:
+def _open_memory(folder: Path, listed: list[str]) -> Read:
     model = get_model(MODEL)
-    model.encode(texts())  # from SQLite, and into memory
+    model.encode(listed)  # from SQLite, and into memory
     return model.encode
 
 
@@ -79,10 +79,10 @@ def _redis_model() -> tuple[CachedModel, VectorCache]:
 
 
 def _store_redis(folder: Path, listed: list[str], matrix: np.ndarray) -> None:
-    _put(*_redis_model(), matrix)
+    _put(*_redis_model(), listed, matrix)
 
 
-def _open_redis(folder: Path) -> Read:
+def _open_redis(folder: Path, listed: list[str]) -> Read:
     model, cache = _redis_model()
     assert cache.store is not None
     cache.store.get_many(model.fingerprint, [bytes(32)])  # imports the client, and connects
@@ -96,13 +96,13 @@ def _store_raw_redis(folder: Path, listed: list[str], matrix: np.ndarray) -> Non
     client.mset({_name(text): row.tobytes() for text, row in zip(listed, matrix, strict=True)})
 
 
-def _open_raw_redis(folder: Path) -> Read:
+def _open_raw_redis(folder: Path, listed: list[str]) -> Read:
     """The least that a program can do: the names are made before, nothing is checked."""
     import redis
 
     client = redis.Redis.from_url(os.environ[REDIS])
     client.ping()
-    names = [_name(text) for text in texts()]
+    names = [_name(text) for text in listed]
 
     def read(listed: Sequence[str]) -> np.ndarray:
         found: list[bytes] = []
@@ -118,14 +118,15 @@ def _name(text: str) -> str:
     return f"raw:v1:{'0' * 16}:{text.encode().hex()[:64]:>64}"
 
 
-def _langchain(folder: Path) -> Any:
+def _langchain(folder: Path, matrix: np.ndarray | None = None) -> Any:
     from langchain_classic.embeddings import CacheBackedEmbeddings
     from langchain_classic.storage import LocalFileStore
     from langchain_core.embeddings import Embeddings
 
     class Stored(Embeddings):
         def embed_documents(self, listed: list[str]) -> list[list[float]]:
-            return list(vectors().tolist())
+            assert matrix is not None
+            return list(matrix.tolist())
 
         def embed_query(self, text: str) -> list[float]:
             raise NotImplementedError
@@ -144,7 +145,7 @@ def _store_diskcache(folder: Path, listed: list[str], matrix: np.ndarray) -> Non
             cache[text] = row.tobytes()
 
 
-def _open_diskcache(folder: Path) -> Read:
+def _open_diskcache(folder: Path, listed: list[str]) -> Read:
     import diskcache
 
     cache = diskcache.Cache(str(folder))
@@ -159,30 +160,30 @@ def _open_diskcache(folder: Path) -> Read:
 OURS, MEMORY, REDIS_TIER = "SQLite tier", "memory tier", "Redis tier"
 RAW_REDIS, DISKCACHE, LANGCHAIN = "Redis, raw MGET", "diskcache", "LangChain, LocalFileStore"
 READERS = {
-    OURS: Reader(_store_ours, lambda folder: get_model(MODEL).encode),
+    OURS: Reader(_store_ours, lambda folder, listed: get_model(MODEL).encode),
     MEMORY: Reader(_store_ours, _open_memory),
     REDIS_TIER: Reader(_store_redis, _open_redis, ("redis", "redis")),
     RAW_REDIS: Reader(_store_raw_redis, _open_raw_redis, ("redis", "redis")),
     DISKCACHE: Reader(_store_diskcache, _open_diskcache, ("diskcache", "diskcache")),
     LANGCHAIN: Reader(
-        lambda folder, listed, matrix: _langchain(folder).embed_documents(listed),
-        lambda folder: _langchain(folder).embed_documents,
+        lambda folder, listed, matrix: _langchain(folder, matrix).embed_documents(listed),
+        lambda folder, listed: _langchain(folder).embed_documents,
         ("langchain_classic", "langchain-classic"),
     ),
 }
 
 
-def main(what: str, name: str, folder: str) -> None:
+def main(what: str, name: str, folder: str, count: str) -> None:
     """Store, or read once and print the seconds; ends with an error for a wrong vector."""
-    reader, where, listed = READERS[name], Path(folder), texts()
+    reader, where, listed = READERS[name], Path(folder), texts(int(count))
     if what == "store":
-        reader.store(where, listed, vectors())
+        reader.store(where, listed, vectors(len(listed)))
         return
-    read = reader.open(where)
+    read = reader.open(where, listed)
     start = time.perf_counter()
     found = read(listed)
     seconds = time.perf_counter() - start
-    if np.asarray(found, np.float32).tobytes() != vectors().tobytes():
+    if np.asarray(found, np.float32).tobytes() != vectors(len(listed)).tobytes():
         sys.exit(f"{name}: a vector is another")
     if "torch" in sys.modules:
         sys.exit(f"{name}: torch was imported")

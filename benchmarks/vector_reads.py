@@ -24,8 +24,9 @@ ROUNDS, LOOPS = 11, 21
 
 
 def run(*, quick: bool = False) -> Report:
+    count = 200 if quick else COUNT
     report = Report(
-        f"vector_reads: {COUNT:,} stored vectors by text",
+        f"vector_reads: {count:,} stored vectors by text",
         ("µs per vector (median)", "of the SQLite tier", "95 % interval"),
     )
     with real_model(), tempfile.TemporaryDirectory() as folder:
@@ -35,7 +36,7 @@ def run(*, quick: bool = False) -> Report:
                 if reader.needs and find_spec(reader.needs[0]) is None:
                     report.notes.append(f"{name}: skipped, needs the package {reader.needs[1]}.")
                 elif url or "Redis" not in name:
-                    case = functools.partial(_read, name, Path(folder), url)
+                    case = functools.partial(_read, name, Path(folder), url, count)
                     if name != MEMORY:  # whose vectors are those of the SQLite tier
                         case("store")
                     cases[name] = functools.partial(case, "read")
@@ -43,15 +44,15 @@ def run(*, quick: bool = False) -> Report:
         loops = _loops(Path(folder, "loops"), 3 if quick else LOOPS, 100 if quick else 2000)
     for name, seconds in samples.items():
         times, low, high = ratio(seconds, samples[OURS])
-        each = statistics.median(seconds) * US / COUNT
+        each = statistics.median(seconds) * US / count
         report.row(name, f"{each:.2f}", f"{times:.2f} x", f"{low:.2f} to {high:.2f}")
     for name, seconds in loops.items():
         report.row(name, f"{statistics.median(seconds) * US:.2f}", "", "")
-    report.targets += [*_targets(samples), *_loop_targets(loops)]
+    report.targets += [*_targets(samples, count), *_loop_targets(loops)]
     report.notes += [
-        f"{ROUNDS} rounds in turns, a fresh process each, one call with {COUNT:,} texts: hash, look"
-        " up, check, assemble, and the first contact with the store; without imports. Every vector "
-        "is compared with what was stored, afterwards.",
+        f"{len(samples[OURS])} rounds in turns, a fresh process each, one call, {count:,} texts: "
+        "hash, look up, check, assemble, and the first contact with the store; without imports. "
+        "Every vector is compared with what was stored, afterwards.",
         "The vectors are random numbers of 384 dimensions, stored under the keys of the real "
         "model: no model is loaded, and only reading is measured.",
         "SQLite tier: `CachedModel.encode` with an empty memory tier above, into which it promotes."
@@ -81,14 +82,14 @@ def _redis(report: Report) -> Iterator[str | None]:
         server.close()
 
 
-def _read(name: str, folder: Path, url: str | None, what: str) -> float:
+def _read(name: str, folder: Path, url: str | None, count: int, what: str) -> float:
     # The memory tier is filled from the SQLite tier's store.
     place = folder / (OURS if name == MEMORY else name).replace(" ", "-")
     place.mkdir(exist_ok=True)
     changes = {"EMBEDCACHE_DIR": str(place), "HF_HUB_OFFLINE": "1"}
     if url:
         changes[readers.REDIS] = url
-    output = call_in_child("benchmarks.readers", what, name, str(place), **changes)
+    output = call_in_child("benchmarks.readers", what, name, str(place), str(count), **changes)
     return float(output or 0)
 
 
@@ -114,9 +115,9 @@ def _loops(folder: Path, rounds: int, calls: int) -> Samples:
         cache.close()
 
 
-def _targets(samples: Samples) -> Iterator[Target]:
+def _targets(samples: Samples, count: int) -> Iterator[Target]:
     for name, limit in ((OURS, 7.0), (MEMORY, 2.5)):
-        each = statistics.median(samples[name]) * US / COUNT
+        each = statistics.median(samples[name]) * US / count
         yield Target(name, limit, each, "µs per vector")
     for slow, quick, limit, at_least in (
         (LANGCHAIN, OURS, 15.0, True),

@@ -31,6 +31,14 @@ CODE = (
                 "heavy packages imported by it: 0 packages, target ≤ 0 packages: met",
             ],
         ),
+        ("vector_reads", ["SQLite tier: ", "memory tier: ", "one text, memory tier: "]),
+        (
+            "vector_writes",
+            [
+                "lost, of 2,200 vectors: 0 lost, target ≤ 0 lost: met",
+                "another than was written: 0 wrong, target ≤ 0 wrong: met",
+            ],
+        ),
     ],
 )
 def test_a_benchmark_runs_and_names_its_targets(name: str, claims: list[str]) -> None:
