@@ -80,7 +80,7 @@ def test_a_string_is_one_text(text: str) -> None:
         np.array([b"a"]),
         [["a", "b"]],
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_anything_else_is_not_ours_to_read(inputs: Any) -> None:
     """Pairs, dicts, sets, generators, numbers and bytes are for the model itself."""
