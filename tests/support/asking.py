@@ -29,14 +29,14 @@ NAME = "org/tiny"
 COMMIT = "a" * 40
 
 ASK = """
-import json, sys
+import json, os, sys
 from pytest_embedcache import ModelSpec
 from pytest_embedcache.errors import EmbedCacheError
 from pytest_embedcache.models import hub
 from pytest_embedcache.models.artifacts import ArtifactStore
 from pytest_embedcache.models.backends.torch import TorchBackend
 
-hub.ANSWER_TIMEOUT = 0.2
+hub.ANSWER_TIMEOUT = float(os.environ.get("ANSWER_TIMEOUT", "60"))
 options = json.loads(sys.argv[1])
 artifacts = ArtifactStore()
 try:
