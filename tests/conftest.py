@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support import broken
 from support.hub import MockHub
 from support.models import MINILM, add_to_hub_cache, minilm_path, tiny_bert
@@ -13,6 +14,12 @@ from pytest_embedcache import ModelRegistry, notices
 from pytest_embedcache.models.registry import swap_default_registry
 
 pytest_plugins = ["pytester"]
+
+# On top of what is there (under CI: the same examples every time). A machine under load is no bug.
+settings.register_profile(
+    "house", parent=settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("house")
 
 #: What a developer's shell may have set, and a test must not see; and all of EMBEDCACHE_*.
 _THEIRS = ("SENTENCE_TRANSFORMERS_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_ENDPOINT")
