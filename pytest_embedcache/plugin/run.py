@@ -196,8 +196,7 @@ class Run:
 
     def model(self, asked: Asked = None) -> Any:
         """The model that was asked for; what is left open is as in the settings."""
-        from pytest_embedcache.spec import ModelSpec
-        from pytest_embedcache.vectors.api import cached_model
+        from pytest_embedcache.models.collector import collector_paused
 
         options: dict[str, Any] = {
             "model": self.settings.model,
@@ -205,7 +204,11 @@ class Run:
             "mode": self.settings.mode,
         }
         options |= {"model": asked} if isinstance(asked, (str, os.PathLike)) else dict(asked or {})
-        cache = self.cache(Mode(options.pop("mode")))
+        with collector_paused():  # the first call imports numpy, and half of this package
+            from pytest_embedcache.spec import ModelSpec
+            from pytest_embedcache.vectors.api import cached_model
+
+            cache = self.cache(Mode(options.pop("mode")))
         spec = ModelSpec(options.pop("model"), **options)
         model = cached_model(self.shared_registry(), cache, spec)
         if model not in self._given:
