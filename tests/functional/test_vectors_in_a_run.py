@@ -579,7 +579,8 @@ def test_fakes_never_reach_the_store_of_real_models(light: LightSuite, tmp_path:
         test_it="""
         from pytest_embedcache import get_model
 
-        def test_fakes(fake_sentence_transformer, embedding_model):
+        def test_fakes(fake_sentence_transformer, embedding_model_factory):
+            embedding_model = embedding_model_factory()  # for the first time in this run
             fake = get_model("all-MiniLM-L6-v2").encode("a cat")
             assert fake_sentence_transformer.load_count() == 1
             assert embedding_model.encode("a cat").shape == (16,) != fake.shape
@@ -627,6 +628,7 @@ def test_machines_share_redis_and_nobody_sees_its_password(
     light.write(
         test_it="""
         import pytest
+        from pytest_embedcache.vectors.api import StoreSettings
 
         @pytest.mark.parametrize("number", range(4))
         def test_texts(embedding_model, number):
@@ -635,6 +637,8 @@ def test_machines_share_redis_and_nobody_sees_its_password(
         def test_that_fails(embedding_model, vector_store, pytestconfig):
             settings = [pytestconfig.stash._storage[key] for key in pytestconfig.stash._storage]
             settings = [getattr(state, "settings", None) for state in settings]
+            production = StoreSettings(redis_url=pytestconfig.getini("embedcache_redis_url"))
+            assert production.redis_url.startswith("redis://:")
             stores = vector_store.stores
             assert embedding_model is None
         """

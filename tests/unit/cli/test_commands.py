@@ -32,6 +32,8 @@ def in_a_shell(script: str) -> subprocess.CompletedProcess[str]:
     function = f'embedcache() {{ "{sys.executable}" -W error -m pytest_embedcache "$@"; }}'
     return subprocess.run(
         ["sh", "-c", f"{function}\n{script}"],
+        # With it every print finds out, and not only the last flush.
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
         capture_output=True,
         text=True,
         timeout=120,
