@@ -99,6 +99,7 @@ class Run:
         except EmbedCacheError as error:
             raise pytest.UsageError(str(error)) from None
         self._adopted_cache = found, found.swap_store(ours.store)
+        found.in_history = False  # but in the run's
         self._caches[mode] = found
 
     def stop(self) -> None:
@@ -120,7 +121,6 @@ class Run:
         if self._adopted_cache is not None:
             adopted, store = self._adopted_cache
             adopted.swap_store(store)
-            adopted.tallies.reset()  # they are in the run's history
         elif api is not None and api._default in self._caches.values():
             api.swap_default_cache(None)
         # A process that goes on has no use for the models, and pytest keeps its config for ever.

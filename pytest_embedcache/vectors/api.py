@@ -164,7 +164,8 @@ def _open_default() -> VectorCache:
         # A forked child has its parent's loads among its own.
         registry = registries._default if os.getpid() == process else None
         models = registry.stats().as_dict()["models"] if registry else ()
-        history.append(directory, history.rows_of(cache.tallies.as_dict(), models))
+        if cache.in_history:
+            history.append(directory, history.rows_of(cache.tallies.as_dict(), models))
         cache.close()
 
     atexit.register(at_end)

@@ -31,6 +31,8 @@ class VectorCache:
         self.store = store
         self.flights = Flights()
         self.tallies = Tallies()
+        #: Whether the process notes its counts at its end; a test run does so itself.
+        self.in_history = True
         self._labelled: dict[str, str] = {}
         tell(self.flights)
         tell(self.tallies)

@@ -25,6 +25,7 @@ from support.models import COMMIT, MINILM, add_to_hub_cache, tiny_bert
 from support.redis_server import RedisServer, free_port
 from support.suites import Suite, complaints, needs_torch, outcome
 
+from pytest_embedcache.vectors import history
 from pytest_embedcache.vectors.redis import RedisStore
 from pytest_embedcache.vectors.sqlite import SqliteStore
 
@@ -423,7 +424,10 @@ def test_code_under_test_shares_the_model_and_its_vectors(light: LightSuite, mod
         assert done["text"] == ["a cat"] * 3
         assert counts["totals"]["bypassed"] == 3
     assert entries(directory) == (mode == "auto")
-    assert entries(os.environ["EMBEDCACHE_DIR"]) == 0
+    assert not Path(os.environ["EMBEDCACHE_DIR"], "v1", "vectors.sqlite3").exists()
+    assert history.read(Path(os.environ["EMBEDCACHE_DIR"], "v1")) == {}, "counted there as well"
+    (past,) = history.read(directory / "v1").values()
+    assert (past.asked, past.loads) == (3 * (mode == "auto"), 1)
 
 
 # ------------------------------------------------------------------------------ which model
