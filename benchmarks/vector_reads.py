@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import statistics
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,38 +28,44 @@ def run(*, quick: bool = False) -> Report:
     count = 200 if quick else COUNT
     report = Report(
         f"vector_reads: {count:,} stored vectors by text",
-        ("µs per vector (median)", "of the SQLite tier", "95 % interval"),
+        ("µs per vector (median)", "of the processor", "of the SQLite tier", "95 % interval"),
     )
     with real_model(), tempfile.TemporaryDirectory() as folder:
         with _redis(report) as url:
-            cases = {}
+            cases, worked, neighbours = {}, {}, {}
             for name, reader in readers.READERS.items():
-                if reader.needs and find_spec(reader.needs[0]) is None:
-                    report.notes.append(f"{name}: skipped, needs the package {reader.needs[1]}.")
+                module, package = reader.needs or ("numpy", "numpy")
+                if find_spec(module) is None:
+                    report.notes.append(f"{name}: skipped, needs the package {package}.")
                 elif url or "Redis" not in name:
-                    case = functools.partial(_read, name, Path(folder), url, count)
+                    neighbours |= {package: version(package)} if reader.needs else {}
+                    worked[name] = []
+                    child = functools.partial(_child, name, Path(folder), url, count)
                     if name != MEMORY:  # whose vectors are those of the SQLite tier
-                        case("store")
-                    cases[name] = functools.partial(case, "read")
+                        child("store")
+                    cases[name] = functools.partial(_read, child, worked[name])
             samples = in_turns(cases, 2 if quick else ROUNDS, progress=None if quick else say)
         loops = _loops(Path(folder, "loops"), 3 if quick else LOOPS, 100 if quick else 2000)
     for name, seconds in samples.items():
         times, low, high = ratio(seconds, samples[OURS])
-        each = statistics.median(seconds) * US / count
-        report.row(name, f"{each:.2f}", f"{times:.2f} x", f"{low:.2f} to {high:.2f}")
+        each, of_them = (statistics.median(s) * US / count for s in (seconds, worked[name]))
+        between = f"{low:.2f} to {high:.2f}"
+        report.row(name, f"{each:.2f}", f"{of_them:.2f}", f"{times:.2f} x", between)
     for name, seconds in loops.items():
-        report.row(name, f"{statistics.median(seconds) * US:.2f}", "", "")
+        report.row(name, f"{statistics.median(seconds) * US:.2f}", "", "", "")
     report.targets += [*_targets(samples, count), *_loop_targets(loops)]
     report.notes += [
         f"{len(samples[OURS])} rounds in turns, a fresh process each, one call, {count:,} texts: "
         "hash, look up, check, assemble, and the first contact with the store; without imports. "
-        "Every vector is compared with what was stored, afterwards.",
+        "Every vector is compared with what was stored, afterwards. Of the processor: in "
+        "that process, by its own clock; a busy machine changes it less.",
         "The vectors are random numbers of 384 dimensions, stored under the keys of the real "
         "model: no model is loaded, and only reading is measured.",
         "SQLite tier: `CachedModel.encode` with an empty memory tier above, into which it promotes."
         " Redis tier: the same with Redis alone; the raw MGET has its names made beforehand, 1,000 "
         "to a command, over the same Unix socket, and checks nothing. LangChain returns lists of "
         "numbers, and is not asked to make an array.",
+        "Measured beside ours: " + ", ".join(f"{name} {v}" for name, v in neighbours.items()) + ".",
     ]
     return report
 
@@ -82,15 +89,20 @@ def _redis(report: Report) -> Iterator[str | None]:
         server.close()
 
 
-def _read(name: str, folder: Path, url: str | None, count: int, what: str) -> float:
+def _read(child: Callable[[str], str], worked: list[float]) -> float:
+    seconds, of_them = map(float, child("read").split())
+    worked.append(of_them)
+    return seconds
+
+
+def _child(name: str, folder: Path, url: str | None, count: int, what: str) -> str:
     # The memory tier is filled from the SQLite tier's store.
     place = folder / (OURS if name == MEMORY else name).replace(" ", "-")
     place.mkdir(exist_ok=True)
     changes = {"EMBEDCACHE_DIR": str(place), "HF_HUB_OFFLINE": "1"}
     if url:
         changes[readers.REDIS] = url
-    output = call_in_child("benchmarks.readers", what, name, str(place), str(count), **changes)
-    return float(output or 0)
+    return call_in_child("benchmarks.readers", what, name, str(place), str(count), **changes)
 
 
 def _loops(folder: Path, rounds: int, calls: int) -> Samples:
