@@ -12,6 +12,7 @@ from support.models import MINILM, add_to_hub_cache, minilm_path, tiny_bert
 
 from pytest_embedcache import ModelRegistry, notices
 from pytest_embedcache.models.registry import swap_default_registry
+from pytest_embedcache.vectors.api import swap_default_cache
 
 pytest_plugins = ["pytester"]
 
@@ -23,23 +24,33 @@ settings.load_profile("house")
 
 #: What a developer's shell may have set, and a test must not see; and all of EMBEDCACHE_*.
 _THEIRS = ("SENTENCE_TRANSFORMERS_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_ENDPOINT")
+#: By which a child of a test would take itself for a worker of this run.
+_XDIST = ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID")
 
 
 @pytest.fixture(autouse=True)
 def _own_world(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
-    """Each test has its own cache directory, Hub cache and default registry, and no network."""
+    """Each test has its own cache directory, Hub cache, default registry and store, and no network."""
     ours = (name for name in os.environ if name.startswith("EMBEDCACHE_"))
-    for name in (*(name for name in ours if name != "EMBEDCACHE_TEST_REGISTRY"), *_THEIRS, "CI"):
+    for name in (
+        *(name for name in ours if name != "EMBEDCACHE_TEST_REGISTRY"),
+        *_THEIRS,
+        *_XDIST,
+        "CI",
+    ):
         monkeypatch.delenv(name, raising=False)
     world = tmp_path_factory.mktemp("world")
     monkeypatch.setenv("EMBEDCACHE_DIR", str(world / "cache"))
     monkeypatch.setenv("HF_HOME", str(world / "hf"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     before = swap_default_registry(ModelRegistry())
+    cache_before = swap_default_cache(None)
     notices.reset()
     yield
+    if (cache := swap_default_cache(cache_before)) is not None:
+        cache.close()
     swap_default_registry(before)
     notices.reset()
 
