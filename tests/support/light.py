@@ -19,6 +19,7 @@ from pytest_embedcache.models.backends import BACKENDS
 from pytest_embedcache.models.backends.torch import TorchBackend
 from pytest_embedcache.models.metadata import read_metadata
 from pytest_embedcache.spec import ModelSpec
+from pytest_embedcache.vectors.roles import prompts_as_loaded
 from support.encoders import pure_vector
 
 __all__ = ["SIZE", "LightBackend", "LightModel", "install", "note", "vector_of"]
@@ -50,7 +51,7 @@ class LightModel:
         # As at the load: what is written there later is another model.
         weights = Path(directory, "model.safetensors").read_bytes()
         self.weights = hashlib.sha256(weights).hexdigest()
-        self.prompts = {"query": "", "document": "", **prompts}
+        self.prompts = prompts_as_loaded(prompts)
         self.max_seq_length = 32
 
     def encode_query(self, inputs: Any, **options: Any) -> Any:
