@@ -32,7 +32,7 @@ _XDIST = ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TEST
 def _own_world(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
-    """Each test has its own cache directory, Hub cache, default registry and store, and no network."""
+    """Each test has its own directories, default registry and store, and no network."""
     ours = (name for name in os.environ if name.startswith("EMBEDCACHE_"))
     for name in (
         *(name for name in ours if name != "EMBEDCACHE_TEST_REGISTRY"),
