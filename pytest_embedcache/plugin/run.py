@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_embedcache.errors import EmbedCacheError
+from pytest_embedcache.errors import EmbedCacheError, SettingsError
 from pytest_embedcache.models import defaults
 from pytest_embedcache.plugin.counts import Counts, serialize
 from pytest_embedcache.plugin.settings import Mode, Settings
@@ -195,7 +195,11 @@ class Run:
         return open_cache(settings)
 
     def model(self, asked: Asked = None) -> Any:
-        """The model that was asked for; what is left open is as in the settings."""
+        """The model that was asked for; what is left open is as in the settings.
+
+        Raises:
+            EmbedCacheError: There is no such model, or no such mode.
+        """
         from pytest_embedcache.models.collector import collector_paused
 
         options: dict[str, Any] = {
@@ -208,7 +212,9 @@ class Run:
             from pytest_embedcache.spec import ModelSpec
             from pytest_embedcache.vectors.api import cached_model
 
-            cache = self.cache(Mode(options.pop("mode")))
+            cache = self.cache(_mode(options.pop("mode")))
+        if options["device"] == "auto":  # as in the settings
+            options["device"] = None
         spec = ModelSpec(options.pop("model"), **options)
         model = cached_model(self.shared_registry(), cache, spec)
         if model not in self._given:
@@ -282,3 +288,10 @@ class Run:
                 self._threads_before = before
             torch.set_num_threads(int(limit))
             self.threads = int(limit)
+
+
+def _mode(value: object) -> Mode:
+    for mode in Mode:
+        if mode == value:
+            return mode
+    raise SettingsError("mode", value, "the call", f"use {' or '.join(Mode)}")
