@@ -19,6 +19,11 @@ __all__ = [
     "ModelLoadError",
     "ModelNotFoundError",
     "ModelSpecError",
+    "RecordingError",
+    "RecordingMismatchError",
+    "RecordingNotFoundError",
+    "ReplayMissError",
+    "ReplayModelError",
     "SettingsError",
     "SnapshotError",
     "StoreError",
@@ -274,3 +279,97 @@ class TextFileError(EmbedCacheError, ValueError):
         )
         self.file = file
         self.line = line
+
+
+class RecordingError(EmbedCacheError, ValueError):
+    """A file of the recordings is not what was recorded.
+
+    Attribute: `path`, of the file.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(
+            f"the recording {path} is damaged, or was edited: {reason}. Restore it from version "
+            "control, or delete it and record its text again."
+        )
+        self.path = path
+
+
+class RecordingNotFoundError(EmbedCacheError, LookupError):
+    """There are no recordings of a model, or of several, where one is to be replayed.
+
+    Attributes: `model`, `directory` (of the recordings) and `recorded`, the models in it.
+    """
+
+    def __init__(
+        self, model: str, directory: str, recorded: tuple[str, ...], reason: str, remedy: str
+    ) -> None:
+        known = ", ".join(recorded) or "nothing"
+        super().__init__(f"model {model!r}: {reason}. Recorded in {directory}: {known}. {remedy}")
+        self.model = model
+        self.directory = directory
+        self.recorded = recorded
+
+
+class RecordingMismatchError(EmbedCacheError, RuntimeError):
+    """What is recorded under a model's name is not the model that is here, or was pinned.
+
+    Attributes: `model`, `recorded` and `here`, which describe the two.
+    """
+
+    def __init__(self, model: str, recorded: str, here: str) -> None:
+        super().__init__(
+            f"model {model!r}: recorded is {recorded}, but here it is {here}. Record it anew "
+            "(pytest --embedcache-mode=rerecord), or use the model that was recorded."
+        )
+        self.model = model
+        self.recorded = recorded
+        self.here = here
+
+
+class ReplayMissError(EmbedCacheError, LookupError):
+    """A text was asked for in replay that is not recorded.
+
+    Attributes: `model`, `text` (shortened), `differs` (in what it differs from a recording of the
+    same text), `nearest` (the recorded text most like it) and `command`, which records it.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        text: str,
+        count: int,
+        differs: str | None,
+        nearest: str | None,
+        command: str,
+    ) -> None:
+        what = f"the text {text}"
+        if count > 1:
+            what += f" (and {count - 1} more of this call)"
+        message = f"{what} is not recorded for model {model!r}."
+        if differs is not None:
+            message += f" The same text is recorded where {differs}."
+        elif nearest is not None:
+            message += f" The nearest recorded text is {nearest}."
+        super().__init__(f"{message} Record it with: {command}")
+        self.model = model
+        self.text = text
+        self.count = count
+        self.differs = differs
+        self.nearest = nearest
+        self.command = command
+
+
+class ReplayModelError(EmbedCacheError, RuntimeError):
+    """Something was asked for in replay that only the model itself can give.
+
+    Attributes: `model` and `needed`.
+    """
+
+    def __init__(self, model: str, needed: str) -> None:
+        super().__init__(
+            f"{needed} needs the model {model!r} itself, and replay has only its recorded vectors. "
+            'Give the test another mode: @pytest.mark.embedcache(mode="auto")'
+        )
+        self.model = model
+        self.needed = needed

@@ -39,6 +39,7 @@ def _own_world(
         *_THEIRS,
         *_XDIST,
         "CI",
+        "BUILD_NUMBER",
     ):
         monkeypatch.delenv(name, raising=False)
     world = tmp_path_factory.mktemp("world")

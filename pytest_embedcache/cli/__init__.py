@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from pytest_embedcache.cli import explain, stats, upkeep, warm
+from pytest_embedcache.cli import explain, recordings, stats, upkeep, warm
 from pytest_embedcache.cli.options import add_directory
 from pytest_embedcache.errors import EmbedCacheError
 
@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     stats.add_command(commands)
     warm.add_commands(commands)
     upkeep.add_commands(commands)
+    recordings.add_commands(commands)
     return parser
 
 

@@ -6,7 +6,7 @@ variable of ours is used.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -93,6 +93,11 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
     return result
 
 
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    if items:
+        items[0].config.stash[RUN].recordings.deselected += len(items)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> None:
     shorten(call, item.config)
@@ -114,6 +119,7 @@ def pytest_testnodedown(node: Any) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     role = session.config.stash[_ROLE]
     role.finish()
+    role.finish_recordings(session)
     path = role.run.settings.json
     if path and role.reports and not session.config.option.collectonly:
         write_json(path, role.run.settings, role.result())
@@ -121,9 +127,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     role = config.stash[_ROLE]
-    if role.reports and (
-        lines := list(summary(role.result(), asked_for=bool(role.run.settings.given)))
-    ):
+    if not role.reports:
+        return
+    lines = [*summary(role.result(), asked_for=bool(role.run.settings.given)), *role.ending.lines]
+    if lines:
         terminalreporter.section("embedcache")
         for line in lines:
             terminalreporter.line(line)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from pytest_embedcache.errors import SettingsError
-from pytest_embedcache.plugin.settings import SETTINGS, Settings, resolve
+from pytest_embedcache.plugin.ci import on_ci
+from pytest_embedcache.plugin.recordings import have_recordings
+from pytest_embedcache.plugin.settings import FLAG, SETTINGS, Mode, Settings, resolve
 
 __all__ = ["MARKER", "STUB_MISSING", "add_options", "read_ini", "read_settings"]
 
@@ -17,14 +20,19 @@ MARKER = (
     "out keep the run's setting"
 )
 STUB_MISSING = "embedcache_stub_missing"
+#: Where recordings are, beside the ini file or else in the root directory.
+RECORDINGS = os.path.join("tests", "embeddings")
 
 
 def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("embedcache", "embedding models (pytest-embedcache)")
     for row in SETTINGS:
-        default = "" if row.default is None else f" (default: {row.default})"
+        default = f" (default: {row.default})" if row.default else ""
         text = f"{row.help}{default}"
-        group.addoption(row.flag, dest=row.key, metavar=row.metavar, default=None, help=text)
+        taken = {"metavar": row.metavar}
+        if row.metavar == FLAG:
+            taken = {"action": "store_const", "const": "true"}
+        group.addoption(row.flag, dest=row.key, default=None, help=text, **taken)
         parser.addini(row.key, f"as {row.flag}", default=None)
     parser.addini(
         STUB_MISSING,
@@ -47,11 +55,23 @@ def read_ini(config: pytest.Config, name: str) -> Any:
 def read_settings(config: pytest.Config) -> Settings:
     """Read every option, so that a bad one ends the run before it has begun."""
     try:
-        return resolve(
+        base = config.inipath.parent if config.inipath else config.rootpath
+        settings = resolve(
             {row.key: config.getoption(row.key) for row in SETTINGS},
             os.environ,
             {row.key: read_ini(config, row.key) for row in SETTINGS},
-            ini_directory=config.inipath.parent if config.inipath else config.rootpath,
+            ini_directory=base,
         )
     except SettingsError as error:
         raise pytest.UsageError(str(error)) from error
+    if settings.recordings is None:
+        settings = replace(settings, recordings=os.path.abspath(base / RECORDINGS))
+    return _as_on_ci(settings)
+
+
+def _as_on_ci(settings: Settings) -> Settings:
+    """On CI, where there are recordings, the mode is `replay` if nobody said otherwise."""
+    if "mode" not in settings.given and on_ci() and have_recordings(settings.recordings or ""):
+        given = {"mode": "CI is set, and there are recordings", **settings.given}
+        return replace(settings, mode=Mode.REPLAY.value, given=given)
+    return settings

@@ -19,6 +19,7 @@ import pytest
 from pytest_embedcache.errors import EmbedCacheError, SettingsError
 from pytest_embedcache.models import defaults
 from pytest_embedcache.plugin.counts import Counts, serialize
+from pytest_embedcache.plugin.recordings import RunRecordings
 from pytest_embedcache.plugin.settings import Mode, Settings
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pytest_embedcache.models.registry import ModelRegistry
     from pytest_embedcache.testing.fakes import FakeSentenceTransformers
     from pytest_embedcache.vectors.cache import VectorCache
+    from pytest_embedcache.vectors.policy import Policy
     from pytest_embedcache.vectors.tiered import TieredStore
 
 __all__ = ["Run"]
@@ -57,6 +59,7 @@ class Run:
         self.threads: int | None = None
         #: What the fixture of fakes gives, while a test has it; its twin gives the same.
         self.fakes: FakeSentenceTransformers | None = None
+        self.recordings = RunRecordings(settings, self.directory, name)
         self._threads_before: int | None = None
         #: A test's threads may be the first to ask for a model, several at once.
         self._lock = threading.RLock()
@@ -66,7 +69,7 @@ class Run:
         self._adopted: tuple[ModelRegistry, Any, Any] | None = None
         self._retired: list[dict[str, Any]] = []
         self._caches: dict[Mode, VectorCache] = {}
-        self._adopted_cache: tuple[VectorCache, TieredStore | None] | None = None
+        self._adopted_cache: tuple[VectorCache, TieredStore | None, Policy] | None = None
         #: The models that fixtures gave.
         self._given: weakref.WeakKeyDictionary[Any, _Use] = weakref.WeakKeyDictionary()
         self._uses: list[_Use] = []
@@ -98,7 +101,8 @@ class Run:
             ours = self.cache(mode)
         except EmbedCacheError as error:
             raise pytest.UsageError(str(error)) from None
-        self._adopted_cache = found, found.swap_store(ours.store)
+        self._adopted_cache = found, found.swap_store(ours.store), found.policy
+        found.policy = ours.policy
         found.in_history = False  # but in the run's
         self._caches[mode] = found
 
@@ -119,7 +123,8 @@ class Run:
             cache.close()
         api = sys.modules.get("pytest_embedcache.vectors.api")
         if self._adopted_cache is not None:
-            adopted, store = self._adopted_cache
+            adopted, store, policy = self._adopted_cache
+            adopted.policy = policy
             adopted.swap_store(store)
         elif api is not None and api._default in self._caches.values():
             api.swap_default_cache(None)
@@ -180,7 +185,7 @@ class Run:
             return self._caches[mode]
 
     def _opened(self, mode: Mode) -> VectorCache:
-        from pytest_embedcache.vectors.api import StoreSettings, open_cache
+        from pytest_embedcache.vectors.api import StoreSettings
         from pytest_embedcache.vectors.cache import VectorCache
 
         if mode is Mode.LIVE:
@@ -192,7 +197,7 @@ class Run:
             cache_ttl=self.settings.cache_ttl,
             redis_url=self.settings.redis_url,
         )
-        return open_cache(settings)
+        return self.recordings.cache(mode, settings)
 
     def model(self, asked: Asked = None) -> Any:
         """The model that was asked for; what is left open is as in the settings.

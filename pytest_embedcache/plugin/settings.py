@@ -11,12 +11,14 @@ from typing import Any, Self
 
 from pytest_embedcache.errors import SettingsError
 
-__all__ = ["SETTINGS", "Mode", "Setting", "Settings", "resolve"]
+__all__ = ["FLAG", "SETTINGS", "Mode", "Setting", "Settings", "resolve"]
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
 
 PATH = "PATH"
 MODEL = "NAME"
+#: On the command line it takes no value.
+FLAG = ""
 
 
 @dataclass(frozen=True)
@@ -61,13 +63,16 @@ class Mode(enum.StrEnum):
 
     AUTO = "auto"
     LIVE = "live"
+    RECORD = "record"
+    REPLAY = "replay"
+    RERECORD = "rerecord"
 
 
 def _mode(value: str) -> str:
     try:
         return Mode(value).value
     except ValueError:
-        raise ValueError(f"use {' or '.join(Mode)}") from None
+        raise ValueError(f"use {', '.join(Mode)}") from None
 
 
 def _redis_url(value: str) -> str:
@@ -94,13 +99,34 @@ def _threads(value: str) -> str | int:
     raise ValueError("use auto, off, or a number of threads from 1 up")
 
 
+def _flag(value: str) -> bool:
+    found = {"true": True, "1": True, "yes": True, "on": True}
+    found |= {"false": False, "0": False, "no": False, "off": False}
+    try:
+        return found[value.strip().lower()]
+    except KeyError:
+        raise ValueError("use true or false") from None
+
+
+def _aliases(value: str) -> dict[str, str]:
+    found = {}
+    for part in value.replace(",", "\n").split("\n"):
+        alias, equals, name = (word.strip() for word in part.partition("="))
+        if alias and equals and name:
+            found[alias] = name
+        elif part.strip():
+            raise ValueError("use alias=name, separated by commas or lines")
+    return found
+
+
 SETTINGS = (
     Setting("model", MODEL, "the model of the fixture embedding_model", _text, DEFAULT_MODEL),
     Setting("device", "DEVICE", "its device: cpu, cuda, mps, … or auto", _device, "cpu"),
     Setting(
         "mode",
         "|".join(Mode),
-        "auto reads vectors from the store and writes new ones, live computes every one",
+        "auto reads vectors from the store and writes new ones, live computes every one, record "
+        "keeps new ones in the recordings, replay has those alone, rerecord makes them anew",
         _mode,
         Mode.AUTO.value,
     ),
@@ -123,6 +149,16 @@ SETTINGS = (
     ),
     Setting("cache_max_size", "BYTES", "bound of the vectors on this machine", _count, 4 * 2**30),
     Setting("cache_ttl", "SECONDS", "after which a stored vector is computed anew", _count),
+    Setting("recordings", PATH, "directory of the vectors kept in the repository", _text),
+    Setting("strict", FLAG, "a text of mode auto that is not recorded fails the run", _flag, False),
+    Setting("aliases", "A=NAME,…", "other names under which recordings are found", _aliases, {}),
+    Setting(
+        "prune_recordings",
+        FLAG,
+        "drop recordings that a complete, green run did not use",
+        _flag,
+        False,
+    ),
     Setting("json", PATH, "write the counts of all workers to this file, as JSON", _text),
 )
 
@@ -142,6 +178,10 @@ class Settings:
     redis_url: str | None = field(default=None, repr=False)  # may hold a password
     cache_max_size: int = 4 * 2**30
     cache_ttl: int | None = None
+    recordings: str | None = None
+    strict: bool = False
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    prune_recordings: bool = False
     json: str | None = None
     given: Mapping[str, str] = field(default_factory=dict)
 

@@ -10,6 +10,8 @@ import pytest
 from pytest_embedcache.plugin.costs import past_costs, remember_costs
 from pytest_embedcache.plugin.counts import Counts, merge, with_savings
 from pytest_embedcache.plugin.options import read_settings
+from pytest_embedcache.plugin.recordings import Found
+from pytest_embedcache.plugin.recordings_end import Ending, end, incomplete, join
 from pytest_embedcache.plugin.run import Run
 from pytest_embedcache.plugin.settings import Settings
 
@@ -18,6 +20,8 @@ __all__ = ["KEY", "Alone", "Controller", "Worker", "role_of"]
 KEY = "embedcache"
 #: The name of the run; xdist's own (`testrunuid`) may be given by the user, and come again.
 RUN_KEY = "embedcache_run"
+#: What a worker found in the recordings: texts too, which do not belong into a report.
+FOUND_KEY = "embedcache_recordings"
 
 
 class Alone:
@@ -28,6 +32,7 @@ class Alone:
     def __init__(self, config: pytest.Config) -> None:
         self.run = Run(read_settings(config))
         self._result: Counts | None = None
+        self.ending = Ending()
 
     def result(self) -> Counts:
         """The counts of the whole run with their totals, once it has ended."""
@@ -45,6 +50,20 @@ class Alone:
         """Called when this process's session ends."""
         remember_costs(self.run, self.result())
 
+    def found(self) -> list[Found]:
+        """What all processes found in the recordings."""
+        return [self.run.recordings.found()]
+
+    def finish_recordings(self, session: pytest.Session) -> None:
+        """Called after `finish`: what is due in the recordings; may fail the session."""
+        if session.config.option.collectonly:
+            return
+        found = join(self.found())
+        why_not = incomplete(session, found, len(self.result()["silent"]))
+        self.ending = end(self.run.recordings, found, why_not)
+        if self.ending.failed and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
 
 class Controller(Alone):
     """Hands the settings on, collects what the workers counted, and alone reports."""
@@ -52,7 +71,8 @@ class Controller(Alone):
     def __init__(self, config: pytest.Config) -> None:
         super().__init__(config)
         self._workers: dict[str, Counts | None] = {}
-        self._name = os.urandom(16).hex()
+        self._name = self.run.recordings.name = os.urandom(16).hex()
+        self._found: list[Found] = []
 
     def configure_worker(self, node: Any) -> None:
         node.workerinput[KEY] = self.run.settings.as_dict()
@@ -63,11 +83,16 @@ class Controller(Alone):
         # A worker that crashed has no workeroutput at all.
         output = getattr(node, "workeroutput", None) or {}
         self._workers[node.gateway.id] = output.get(KEY)
+        if FOUND_KEY in output:
+            self._found.append(output[FOUND_KEY])
 
     def merged(self) -> Counts:
         own = self.run.counts()
         took_part = own["models"] or own["vectors"] or own["notices"]
         return merge(({"main": own} if took_part else {}) | self._workers)
+
+    def found(self) -> list[Found]:
+        return [*super().found(), *self._found]
 
     def finish(self) -> None:
         super().finish()
@@ -95,6 +120,10 @@ class Worker(Alone):
 
     def finish(self) -> None:
         self._config.workeroutput[KEY] = self.run.counts()
+        self._config.workeroutput[FOUND_KEY] = self.run.recordings.found()
+
+    def finish_recordings(self, session: pytest.Session) -> None:
+        """That is the controller's."""
 
 
 def role_of(config: pytest.Config) -> Alone:

@@ -21,7 +21,9 @@ from pytest_embedcache.vectors.cache import VectorCache
 from pytest_embedcache.vectors.cached_model import CachedModel
 
 if TYPE_CHECKING:
+    from pytest_embedcache.vectors.policy import Policy
     from pytest_embedcache.vectors.redis import RedisStore
+    from pytest_embedcache.vectors.store import VectorStore
 
 __all__ = [
     "StoreSettings",
@@ -104,8 +106,12 @@ _READ: dict[str, Callable[[str], Any]] = {
 }
 
 
-def open_cache(settings: StoreSettings) -> VectorCache:
-    """A cache of the tiers memory, SQLite, and Redis where one is set."""
+def open_cache(
+    settings: StoreSettings,
+    recordings: VectorStore | None = None,
+    policy: Policy | None = None,
+) -> VectorCache:
+    """A cache of the tiers memory, `recordings` where there are some, SQLite, and Redis if set."""
     from pytest_embedcache.vectors.memory import MemoryStore
     from pytest_embedcache.vectors.sqlite import SqliteStore
     from pytest_embedcache.vectors.tiered import TieredStore
@@ -114,10 +120,12 @@ def open_cache(settings: StoreSettings) -> VectorCache:
         MemoryStore(max_bytes=settings.memory_max_size),
         SqliteStore(settings.directory, max_bytes=settings.cache_max_size, ttl=settings.cache_ttl),
     ]
+    if recordings is not None:
+        tiers.insert(1, recordings)
     redis = open_redis(settings)
     if redis is not None:
         tiers.append(redis)
-    return VectorCache(TieredStore(tiers))
+    return VectorCache(TieredStore(tiers), policy)
 
 
 def open_redis(settings: StoreSettings) -> RedisStore | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from pytest_embedcache.errors import StoreError
 from pytest_embedcache.vectors.flights import Flights
 from pytest_embedcache.vectors.forking import tell
+from pytest_embedcache.vectors.policy import Policy
 from pytest_embedcache.vectors.tally import Tallies
 
 if TYPE_CHECKING:
@@ -25,10 +26,14 @@ class Labelled(Protocol):
 
 
 class VectorCache:
-    """A store with what is counted about it; `store=None` keeps no vectors (mode `live`)."""
+    """A store with what is counted about it; `store=None` keeps no vectors (mode `live`).
 
-    def __init__(self, store: TieredStore | None) -> None:
+    `policy` is what recording and replaying do otherwise.
+    """
+
+    def __init__(self, store: TieredStore | None, policy: Policy | None = None) -> None:
         self.store = store
+        self.policy = policy or Policy()
         self.flights = Flights()
         self.tallies = Tallies()
         #: Whether the process notes its counts at its end; a test run does so itself.

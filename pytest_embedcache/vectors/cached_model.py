@@ -17,7 +17,7 @@ from pytest_embedcache.vectors.keys import KeyFields
 from pytest_embedcache.vectors.quantize import quantized
 from pytest_embedcache.vectors.roles import ROLES, prompt_name_of
 from pytest_embedcache.vectors.similarity import pairwise, similarity
-from pytest_embedcache.vectors.source import Keyed, ModelSource
+from pytest_embedcache.vectors.source import Keyed
 
 __all__ = ["CachedModel"]
 
@@ -41,7 +41,7 @@ class CachedModel(Delegating):
     """
 
     def __init__(self, registry: ModelRegistry, spec: ModelSpec, cache: VectorCache) -> None:
-        source = ModelSource(registry, spec)
+        source = cache.policy.source(registry, spec)
         # Past our own __setattr__, which sets things on the model.
         vars(self).update(_cache=cache, _source=source, _encoder=TextEncoder(source, cache))
 
@@ -96,7 +96,7 @@ class CachedModel(Delegating):
             """The whole call to the model, its errors and all."""
             form = {"precision": precision, "pool": pool}
             form |= {"convert_to_numpy": convert_to_numpy, "convert_to_tensor": convert_to_tensor}
-            handle = self._source.load()
+            handle = self._source.load("encode() of what cannot be stored")
             with handle.encoding:
                 arguments = self._inner(handle.model, call, options | form)
                 found = handle.model.encode(inputs, output_value=output_value, **arguments)
@@ -181,7 +181,7 @@ class CachedModel(Delegating):
         if handle is None and metadata.dimension is not None:
             cut = metadata.truncate_dim
             return metadata.dimension if cut is None else min(metadata.dimension, cut)
-        model = (handle or self._source.load()).model
+        model = (handle or self._source.load("its dimension")).model
         ask = getattr(model, "get_embedding_dimension", None)
         found: int | None = ask() if ask else model.get_sentence_embedding_dimension()
         return found

@@ -48,7 +48,7 @@ class Delegating:
         Whoever gets it may change it, so its vectors are neither read from the store nor written
         to it any more. With `copy`, a private copy, and the store stays in use.
         """
-        handle = self._source.load()
+        handle = self._source.load("unwrap()")
         if copy:
             with handle.encoding:
                 return _deep_copy(handle.model)
@@ -81,7 +81,7 @@ class Delegating:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         if name in _STATE:
             return self._state_of(name)
-        handle = self._source.load()
+        handle = self._source.load(name)
         found = getattr(handle.model, name)  # what is not there is not handed out either
         if name in _HARMLESS:
             return found
@@ -100,17 +100,17 @@ class Delegating:
             return metadata.similarity
         if handle is None and (name != "max_seq_length" or metadata.max_seq_length is not None):
             return getattr(metadata, name)
-        return getattr((handle or self._source.load()).model, name)
+        return getattr((handle or self._source.load(name)).model, name)
 
     def _change_prompts(self, method: str, *args: Any, **kwargs: Any) -> None:
-        handle = self._source.load()
+        handle = self._source.load("changing its prompts")
         with handle.encoding:
             getattr(handle.model.prompts, method)(*args, **kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _STATE:
             value = dict(value) if isinstance(value, _Prompts) else value
-            handle = self._source.load()
+            handle = self._source.load(f"setting {name}")
             with handle.encoding:  # not in the middle of an `encode`
                 setattr(handle.model, name, value)
         elif hasattr(type(self), name):
@@ -131,13 +131,13 @@ class Delegating:
         return iter(self.unwrap())
 
     def __len__(self) -> int:
-        return len(self._source.load().model)
+        return len(self._source.load("len()").model)
 
     def __bool__(self) -> bool:
         return True  # without a load, which len() would need
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._source.load().model(*args, **kwargs)
+        return self._source.load("calling it").model(*args, **kwargs)
 
     def __copy__(self) -> Any:
         return self

@@ -153,6 +153,7 @@ class TextEncoder:
 
         `since` is the count of landings before they were looked for in the store.
         """
+        self._cache.policy.missing(missing, keyed)
         handle = self._source.load()
         if not self._source.holds(keyed, handle):
             raise _ChangedError
@@ -208,8 +209,9 @@ class TextEncoder:
         keys = sorted(keys, key=lambda key: -len(texts[key]))
         quiet = progress and len(keys) > SLICE
         with _bar(len(keys) if quiet else None) as advance:
-            for start in range(0, len(keys), SLICE):
-                part = keys[start : start + SLICE]
+            size = self._cache.policy.together or SLICE
+            for start in range(0, len(keys), size):
+                part = keys[start : start + size]
                 listed = [texts[key] for key in part]
                 yield self._slice(part, listed, handle, keyed, lambda m, t: compute(m, t, quiet))
                 advance(len(part))
@@ -226,6 +228,7 @@ class TextEncoder:
 
         assert self._store is not None
         fingerprint, name = keyed.identity.fingerprint, keyed.identity.name
+        compute = self._cache.policy.computing(compute)
         with handle.encoding:
             # Before and after: what is computed while the model is changed is nobody's vector.
             if not self._source.holds(keyed, handle):
@@ -242,6 +245,7 @@ class TextEncoder:
         made = {key: _frozen(row) for key, row in zip(keys, rows, strict=True)}
         # A broken model's NaN is the caller's to see, and nobody else's.
         sound = {key: row for key, row in made.items() if row.size and np.isfinite(row).all()}
+        self._cache.policy.computed(dict(zip(keys, texts, strict=True)), keyed, handle.model)
         # Whoever stored first has won: everybody hands out the stored bytes.
         won = self._store.put_many(fingerprint, sound)
         self._cache.label(fingerprint, name)

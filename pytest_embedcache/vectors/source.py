@@ -81,8 +81,8 @@ class ModelSource:
         # that import nobody has a model of this backend.
         return self.spec.backend != "torch" or "torch" in sys.modules
 
-    def load(self) -> ModelHandle:
-        """The handle with its model loaded."""
+    def load(self, needed: str = "this") -> ModelHandle:
+        """The handle with its model loaded; `needed` is for whom there is none to load."""
         handle = self.registry.handle(self.spec, asked_as=self.asked.name)
         handle.get()
         self.spec = handle.spec

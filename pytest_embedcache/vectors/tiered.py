@@ -55,8 +55,9 @@ class TieredStore:
 
     What a lower tier had is promoted to those above. Where two tiers hold different vectors for a
     key, the lower one, which more processes share, is right, and those above are corrected when
-    that is found out. A tier that raises, whatever it raises, is skipped, warned about once,
-    counted, and tried again later; reads and writes apart, since a full disk can still be read.
+    that is found out. A tier with a true `read_only` is not written to. One that raises, whatever
+    it raises, is skipped, warned about once, counted, and tried again later; reads and writes
+    apart, since a full disk can still be read.
 
     Args:
         stores: The tiers, from the quickest to the most shared.
@@ -86,7 +87,8 @@ class TieredStore:
             here = tier.get(fingerprint, missing)
             if here and depth:
                 for upper in self._tiers[:depth]:
-                    upper.promote(fingerprint, here)
+                    if not upper.read_only:
+                        upper.promote(fingerprint, here)
             if here:
                 by_tier[tier.store.name] = by_tier.get(tier.store.name, 0) + len(here)
                 found = {**found, **here} if found else here
@@ -106,6 +108,8 @@ class TieredStore:
         settled = False
         # From the lowest upwards: what the most shared tier holds is what all the others get.
         for tier in reversed(self._tiers):
+            if tier.read_only:
+                continue
             won = tier.put(fingerprint, agreed)
             if won is None:
                 continue
@@ -187,6 +191,7 @@ class _Tier:
 
     def __init__(self, store: VectorStore, clock: Callable[[], float]) -> None:
         self.store = store
+        self.read_only = getattr(store, "read_only", False)
         self._reads = Breaker(clock)
         self._writes = Breaker(clock)
         self._counts = Counts()

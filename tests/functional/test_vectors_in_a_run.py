@@ -339,7 +339,7 @@ def test_a_bad_mode_is_a_usage_error(light: LightSuite, source: str) -> None:
     }[source]()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     named = {"option": "--embedcache-mode", "variable": "EMBEDCACHE_MODE", "ini": "ini embedc"}
-    result.stderr.fnmatch_lines([f"*'lively'*{named[source]}*auto or live*"])
+    result.stderr.fnmatch_lines([f"*'lively'*{named[source]}*auto, live, record*"])
 
 
 # ------------------------------------------------------------------------------ fixtures

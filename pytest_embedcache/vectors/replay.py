@@ -1,0 +1,192 @@
+"""`replay`: vectors from the recordings, and nothing else; no weights, no torch, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+from pytest_embedcache.errors import (
+    ModelNotFoundError,
+    RecordingMismatchError,
+    RecordingNotFoundError,
+    ReplayModelError,
+    SnapshotError,
+)
+from pytest_embedcache.fingerprint import fingerprint_of
+from pytest_embedcache.models.handle import ModelHandle
+from pytest_embedcache.models.registry import ModelRegistry
+from pytest_embedcache.snapshot import COMMIT, locate
+from pytest_embedcache.spec import ModelSpec
+from pytest_embedcache.vectors.policy import Policy
+from pytest_embedcache.vectors.recording_header import Header, names_of
+from pytest_embedcache.vectors.recordings import RecordingsStore
+from pytest_embedcache.vectors.replay_misses import Misses
+from pytest_embedcache.vectors.source import Keyed, ModelSource
+from pytest_embedcache.vectors.store import VectorStore
+from pytest_embedcache.vectors.tiered import TieredStore
+
+__all__ = ["DirectStore", "RecordedModels", "RecordedSource", "ReplayPolicy", "TierPolicy"]
+
+
+class DirectStore(TieredStore):
+    """One store, whose errors are the caller's: recording and replaying promise to fail."""
+
+    def __init__(self, store: VectorStore) -> None:
+        super().__init__([store])
+
+    def get_with_tiers(
+        self, fingerprint: str, keys: Sequence[bytes]
+    ) -> tuple[dict[bytes, np.ndarray], dict[str, int]]:
+        found = self.stores[0].get_many(fingerprint, keys)
+        return found, {self.stores[0].name: len(found)} if found else {}
+
+    def put_many(
+        self, fingerprint: str, items: Mapping[bytes, np.ndarray]
+    ) -> dict[bytes, np.ndarray]:
+        return self.stores[0].put_many(fingerprint, items)
+
+
+class RecordedModels:
+    """Finds the recordings that a spec means.
+
+    Args:
+        store: The recordings.
+        aliases: Alias -> name, beside those in the headers.
+        cache_dir: Where the hashes of weights are remembered.
+        command: What records; for errors.
+    """
+
+    def __init__(
+        self,
+        store: RecordingsStore,
+        aliases: Mapping[str, str],
+        *,
+        cache_dir: str | None = None,
+        command: Callable[[], str] = lambda: "pytest --embedcache-mode=record",
+    ) -> None:
+        self._store = store
+        self._aliases = dict(aliases)
+        self._cache_dir = cache_dir
+        self._command = command
+
+    def named(self, spec: ModelSpec) -> list[Header]:
+        """The recorded models that have one of its names, whatever their weights."""
+        names = names_of(spec, self._aliases)
+        headers = [folder.header for folder in self._store.folders().values()]
+        return [header for header in headers if names & {header.name, *header.aliases}]
+
+    def find(self, spec: ModelSpec) -> Header:
+        """The recorded model of `spec`.
+
+        Raises:
+            RecordingNotFoundError: There is none of that name, or several.
+            RecordingMismatchError: It is another than the one that is here, or that is pinned.
+            RecordingError: A header is damaged.
+        """
+        named = self.named(spec)
+        if not named:
+            self._not_found(spec, "nothing is recorded under that name")
+        fitting = [h for h in named if spec.form == h.form and spec.dtype in (None, h.dtype)]
+        if not fitting:
+            asked = f"{spec.name} as {spec.dtype or spec.form}"
+            raise RecordingMismatchError(spec.name, _described(named), asked)
+        if spec.revision is not None and COMMIT.fullmatch(spec.revision):
+            pinned = [h for h in fitting if h.commit in (spec.revision, None)]
+            if not pinned:
+                raise RecordingMismatchError(
+                    spec.name, _described(fitting), f"pinned to commit {spec.revision}"
+                )
+            fitting = pinned
+        here = {h.dtype: self._here(spec, h.dtype) for h in fitting}
+        same = [h for h in fitting if here[h.dtype] in (None, h.fingerprint)]
+        if not same:
+            fingerprint = here[fitting[0].dtype] or ""
+            place = locate(spec).path
+            raise RecordingMismatchError(
+                spec.name, _described(fitting), f"fingerprint {fingerprint[:12]} in {place}"
+            )
+        if len(same) > 1:
+            self._not_found(spec, "several models are recorded under that name", pin=True)
+        return same[0]
+
+    def _here(self, spec: ModelSpec, dtype: str) -> str | None:
+        """The fingerprint of the weights on this machine, if there are any."""
+        try:
+            if locate(spec).path is None:
+                return None
+            asked = spec.replace(dtype=dtype)
+            return fingerprint_of(asked, cache_dir=self._cache_dir).digest
+        except (ModelNotFoundError, SnapshotError):
+            return None  # not here, or not whole
+
+    def _not_found(self, spec: ModelSpec, reason: str, *, pin: bool = False) -> NoReturn:
+        recorded = tuple(folder.header.described for folder in self._store.folders().values())
+        remedy = (
+            "Pin one (revision=), or remove the other's folder."
+            if pin
+            else f"Record it with: {self._command()}; a model under another name needs "
+            "embedcache_aliases (alias=name)."
+        )
+        raise RecordingNotFoundError(
+            spec.name, str(self._store.directory), recorded, reason, remedy
+        )
+
+
+def _described(headers: Sequence[Header]) -> str:
+    return " and ".join(header.described for header in headers)
+
+
+class RecordedSource(ModelSource):
+    """The model behind recorded vectors: its header. It is never loaded."""
+
+    def __init__(self, registry: ModelRegistry, spec: ModelSpec, header: Header) -> None:
+        self.registry = registry
+        self.asked = spec
+        # One spelling for all, so that they are one object.
+        self.spec = spec.replace(name=header.name, revision=header.commit, dtype=header.dtype)
+        self.identity = header.identity()
+        self._makers = {}
+
+    def loaded(self) -> ModelHandle | None:
+        return None
+
+    def load(self, needed: str = "this") -> ModelHandle:
+        raise ReplayModelError(self.identity.name, needed)
+
+
+class ReplayPolicy(Policy):
+    """Models are those that are recorded, and a text that is not is an error."""
+
+    def __init__(self, models: RecordedModels, misses: Misses) -> None:
+        self._models = models
+        self._misses = misses
+
+    def source(self, registry: ModelRegistry, spec: ModelSpec) -> ModelSource:
+        return RecordedSource(registry, spec, self._models.find(spec))
+
+    def missing(self, texts: Mapping[bytes, str], keyed: Keyed) -> None:
+        raise self._misses.error(texts, keyed)
+
+    def computing(self, compute: Callable[[Any, list[str]], Any]) -> NoReturn:
+        raise AssertionError("replay computes nothing")
+
+
+class TierPolicy(Policy):
+    """`auto` where there are recordings: says so where they are of another model."""
+
+    def __init__(self, models: RecordedModels) -> None:
+        self._models = models
+
+    def source(self, registry: ModelRegistry, spec: ModelSpec) -> ModelSource:
+        from pytest_embedcache import notices
+
+        source = ModelSource(registry, spec)
+        named = self._models.named(spec)
+        if named and all(h.fingerprint != source.identity.fingerprint for h in named):
+            notices.degraded(
+                f"recordings of {spec.name} are not used: recorded is {_described(named)}, here it "
+                f"is fingerprint {source.identity.fingerprint[:12]}"
+            )
+        return source
