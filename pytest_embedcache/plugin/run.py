@@ -205,7 +205,7 @@ class Run:
         Raises:
             EmbedCacheError: There is no such model, or no such mode.
         """
-        from pytest_embedcache.models.collector import collector_paused
+        from pytest_embedcache.plugin.imports import as_in_production
 
         options: dict[str, Any] = {
             "model": self.settings.model,
@@ -213,7 +213,7 @@ class Run:
             "mode": self.settings.mode,
         }
         options |= {"model": asked} if isinstance(asked, (str, os.PathLike)) else dict(asked or {})
-        with collector_paused():  # the first call imports numpy, and half of this package
+        with as_in_production():  # the first call imports numpy, and half of this package
             from pytest_embedcache.spec import ModelSpec
             from pytest_embedcache.vectors.api import cached_model
 
