@@ -20,8 +20,9 @@ from pytest_embedcache.files import make_directory
 
 __all__ = ["Past", "append", "read", "rows_of"]
 
-#: Bytes of the two files together; above it the older half goes.
-MAX_BYTES = 512 * 1024
+#: Bytes of the two files together; above it the older half goes. Every run reads them at its end,
+#: 3.5 ms for each 100 kB: enough for some 700 runs.
+MAX_BYTES = 128 * 1024
 
 _FILE = "history.jsonl"
 #: The older half. Renamed and not rewritten: who is writing to it meanwhile loses no line.
