@@ -25,6 +25,7 @@ COMMANDS = {
     "verify": [],
     "prune": [],
     "clear": [],
+    "recordings": ["show"],
 }
 
 
@@ -47,7 +48,7 @@ def in_a_shell(script: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_commands_are_those_of_the_readme_and_of_their_page(command: Command) -> None:
     """Each stands in the help, in README.md and, with all its options, in docs/command-line.md."""
-    listed = set(re.findall(r"^    (\w+) +\w", command("--help").out, re.MULTILINE))
+    listed = set(re.findall(r"^    (\w+)(?: +\w|$)", command("--help").out, re.MULTILINE))
     assert listed == set(COMMANDS)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     page = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
