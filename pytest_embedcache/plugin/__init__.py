@@ -15,6 +15,7 @@ from pytest_embedcache.plugin.brevity import shorten
 from pytest_embedcache.plugin.fixtures import (
     MODEL_FIXTURES,
     RUN,
+    embedcache_fake_openai,
     embedcache_fake_sentence_transformer,
     embedcache_model,
     embedcache_model_factory,
@@ -22,6 +23,7 @@ from pytest_embedcache.plugin.fixtures import (
     embedcache_store,
     embedding_model,
     embedding_model_factory,
+    fake_openai,
     fake_sentence_transformer,
     model_registry,
     vector_store,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from pytest_embedcache.testing.stub import Stub
 
 __all__ = [
+    "embedcache_fake_openai",
     "embedcache_fake_sentence_transformer",
     "embedcache_model",
     "embedcache_model_factory",
@@ -42,6 +45,7 @@ __all__ = [
     "embedcache_store",
     "embedding_model",
     "embedding_model_factory",
+    "fake_openai",
     "fake_sentence_transformer",
     "model_registry",
     "vector_store",

@@ -17,12 +17,14 @@ from pytest_embedcache.plugin.settings import Mode
 
 if TYPE_CHECKING:
     from pytest_embedcache.models.registry import ModelRegistry
+    from pytest_embedcache.testing.fake_openai import FakeOpenAI
     from pytest_embedcache.testing.fakes import FakeSentenceTransformers
     from pytest_embedcache.vectors.store import VectorStore
 
 __all__ = ["MODEL_FIXTURES", "RUN"]
 
 RUN: pytest.StashKey[Run] = pytest.StashKey()
+_OPENAI: pytest.StashKey[FakeOpenAI] = pytest.StashKey()
 
 
 def _model(request: pytest.FixtureRequest) -> Any:
@@ -86,6 +88,19 @@ def _fake(
             run.fakes = None
 
 
+def _fake_openai(request: pytest.FixtureRequest) -> Iterator[FakeOpenAI]:
+    """OpenAI's embeddings endpoint in this process, to which the real client talks in this test."""
+    if (found := request.node.stash.get(_OPENAI, None)) is not None:  # the test has the twin, too
+        yield found
+        return
+    from pytest_embedcache.testing.fake_openai import fake_openai
+
+    with fake_openai() as fake:
+        request.node.stash[_OPENAI] = fake
+        yield fake
+        del request.node.stash[_OPENAI]
+
+
 embedding_model = pytest.fixture(scope="session", name="embedding_model")(_model)
 embedcache_model = pytest.fixture(scope="session", name="embedcache_model")(_model)
 embedding_model_factory = pytest.fixture(scope="session", name="embedding_model_factory")(
@@ -102,6 +117,8 @@ fake_sentence_transformer = pytest.fixture(name="fake_sentence_transformer")(_fa
 embedcache_fake_sentence_transformer = pytest.fixture(name="embedcache_fake_sentence_transformer")(
     _fake
 )
+fake_openai = pytest.fixture(name="fake_openai")(_fake_openai)
+embedcache_fake_openai = pytest.fixture(name="embedcache_fake_openai")(_fake_openai)
 
 #: Those that the marker reaches.
 MODEL_FIXTURES = {"embedding_model": _model, "embedcache_model": _model}
