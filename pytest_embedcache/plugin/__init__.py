@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_embedcache.plugin import dropin
 from pytest_embedcache.plugin.brevity import shorten
 from pytest_embedcache.plugin.fixtures import (
     MODEL_FIXTURES,
@@ -65,6 +66,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
         from pytest_embedcache.testing.stub import provide_missing
 
         early_config.stash[_STUB] = provide_missing()
+    dropin.install(early_config)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -72,6 +74,7 @@ def pytest_configure(config: pytest.Config) -> None:
     role = config.stash[_ROLE] = role_of(config)
     config.stash[RUN] = role.run
     role.run.start()
+    dropin.start(config)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -87,6 +90,12 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     apply_marker(metafunc, MODEL_FIXTURES)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    with dropin.as_marked(item):
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

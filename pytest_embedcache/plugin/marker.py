@@ -13,9 +13,9 @@ import pytest
 
 from pytest_embedcache.plugin.settings import Mode
 
-__all__ = ["KEYS", "apply_marker", "marked"]
+__all__ = ["KEYS", "apply_marker", "marked", "marked_dropin"]
 
-KEYS = ("model", "device", "mode")
+KEYS = ("model", "device", "mode", "dropin")
 
 
 class MarkerError(pytest.UsageError, pytest.Collector.CollectError):  # type: ignore[misc]
@@ -47,6 +47,8 @@ def marked(definition: Any) -> dict[str, Any]:
             ModelSpec(merged.get("model", "x"), device=merged.get("device"))
             if (mode := merged.get("mode", Mode.AUTO)) not in tuple(Mode):
                 raise ValueError(f"mode={mode!r} cannot be used: use {' or '.join(Mode)}")
+            if type(dropin := merged.get("dropin", True)) is not bool:
+                raise ValueError(f"dropin={dropin!r} cannot be used: use True or False")
         except ValueError as error:  # ModelSpecError is one
             raise MarkerError(f"{definition.nodeid}: @pytest.mark.embedcache: {error}") from error
     return merged
@@ -54,7 +56,9 @@ def marked(definition: Any) -> dict[str, Any]:
 
 def apply_marker(metafunc: pytest.Metafunc, ours: dict[str, Any]) -> None:
     """Parametrize those of our fixtures (name -> function) that a marked test uses."""
-    if not (options := marked(metafunc.definition)):
+    options = marked(metafunc.definition)
+    options.pop("dropin", None)  # is no matter of fixtures
+    if not options:
         return
     # Hashable: only such values does pytest compare when it puts the tests of one model together.
     param = tuple(sorted(options.items()))
@@ -69,6 +73,14 @@ def apply_marker(metafunc: pytest.Metafunc, ours: dict[str, Any]) -> None:
             metafunc.parametrize(
                 name, [param], indirect=True, scope="session", ids=[pytest.HIDDEN_PARAM]
             )
+
+
+def marked_dropin(item: Any) -> bool:
+    """Whether the drop-in stands in while a test runs; the closest marker wins."""
+    said = (
+        mark.kwargs["dropin"] for mark in item.iter_markers("embedcache") if "dropin" in mark.kwargs
+    )
+    return bool(next(said, True))
 
 
 def _leads_to(function: Any, name: str, definitions: Sequence[Any]) -> bool:

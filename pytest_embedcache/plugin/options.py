@@ -13,11 +13,11 @@ from pytest_embedcache.plugin.ci import on_ci
 from pytest_embedcache.plugin.recordings import have_recordings
 from pytest_embedcache.plugin.settings import FLAG, SETTINGS, Mode, Settings, resolve
 
-__all__ = ["MARKER", "STUB_MISSING", "add_options", "read_ini", "read_settings"]
+__all__ = ["MARKER", "STUB_MISSING", "add_options", "asked_early", "read_ini", "read_settings"]
 
 MARKER = (
-    "embedcache(model=, device=, mode=): what embedding_model is in this test; keys that are left "
-    "out keep the run's setting"
+    "embedcache(model=, device=, mode=, dropin=): what embedding_model is in this test, and with "
+    "dropin=False that nothing stands in; keys that are left out keep the run's setting"
 )
 STUB_MISSING = "embedcache_stub_missing"
 #: Where recordings are, beside the ini file or else in the root directory.
@@ -52,12 +52,30 @@ def read_ini(config: pytest.Config, name: str) -> Any:
         raise pytest.UsageError(said if name in said else f"ini {name}: {said}") from error
 
 
+def asked_early(config: pytest.Config, name: str) -> bool:
+    """Whether a flag is given anywhere, told without reading the other settings.
+
+    For what has to be in place before conftests are imported, in everybody's runs.
+    """
+    (row,) = (row for row in SETTINGS if row.name == name)
+    if _options(config).get(row.key) or os.environ.get(row.variable) or read_ini(config, row.key):
+        return bool(getattr(read_settings(config), name))
+    return False
+
+
+def _options(config: pytest.Config) -> dict[str, Any]:
+    """The command line: parsed as far as it is known before the conftests, and then as a whole."""
+    given = {name: value for name, value in vars(config.option).items() if value is not None}
+    return vars(config.known_args_namespace) | given
+
+
 def read_settings(config: pytest.Config) -> Settings:
     """Read every option, so that a bad one ends the run before it has begun."""
     try:
         base = config.inipath.parent if config.inipath else config.rootpath
+        options = _options(config)
         settings = resolve(
-            {row.key: config.getoption(row.key) for row in SETTINGS},
+            {row.key: options.get(row.key) for row in SETTINGS},
             os.environ,
             {row.key: read_ini(config, row.key) for row in SETTINGS},
             ini_directory=base,

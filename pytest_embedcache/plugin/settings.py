@@ -149,6 +149,13 @@ SETTINGS = (
     ),
     Setting("cache_max_size", "BYTES", "bound of the vectors on this machine", _count, 4 * 2**30),
     Setting("cache_ttl", "SECONDS", "after which a stored vector is computed anew", _count),
+    Setting(
+        "dropin",
+        FLAG,
+        "let SentenceTransformer and its like be ours in code that nobody edits",
+        _flag,
+        False,
+    ),
     Setting("recordings", PATH, "directory of the vectors kept in the repository", _text),
     Setting("strict", FLAG, "a text of mode auto that is not recorded fails the run", _flag, False),
     Setting("aliases", "A=NAME,…", "other names under which recordings are found", _aliases, {}),
@@ -178,6 +185,7 @@ class Settings:
     redis_url: str | None = field(default=None, repr=False)  # may hold a password
     cache_max_size: int = 4 * 2**30
     cache_ttl: int | None = None
+    dropin: bool = False
     recordings: str | None = None
     strict: bool = False
     aliases: Mapping[str, str] = field(default_factory=dict)

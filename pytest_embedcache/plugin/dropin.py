@@ -1,0 +1,55 @@
+"""The drop-in in a run of pytest: put in place before the first conftest is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_embedcache.plugin.marker import marked_dropin
+from pytest_embedcache.plugin.options import asked_early, read_settings
+
+if TYPE_CHECKING:
+    from pytest_embedcache.dropin.switch import StandIn, Switch
+    from pytest_embedcache.plugin.settings import Settings
+
+__all__ = ["SWITCH", "as_marked", "install", "start"]
+
+SWITCH: pytest.StashKey[Switch] = pytest.StashKey()
+
+
+def install(config: pytest.Config) -> None:
+    """Put the stand-ins into their places, where the drop-in was asked for; once."""
+    if SWITCH in config.stash or not asked_early(config, "dropin"):
+        return
+    from pytest_embedcache.dropin.switch import Switch
+
+    switch = config.stash[SWITCH] = Switch(_stand_ins(read_settings(config)))
+    switch.install()
+    # Also where the run ends before it is configured.
+    config.add_cleanup(switch.remove)
+
+
+def _stand_ins(settings: Settings) -> list[StandIn]:
+    """One row for each library."""
+    return []
+
+
+def start(config: pytest.Config) -> None:
+    """The run's settings are in force; a plugin that came late puts the stand-ins in place now."""
+    install(config)
+    if switch := config.stash.get(SWITCH, None):
+        switch.started = True
+
+
+@contextmanager
+def as_marked(item: pytest.Item) -> Iterator[None]:
+    """Around a test: nothing stands in where `@pytest.mark.embedcache(dropin=False)` says so."""
+    switch = item.config.stash.get(SWITCH, None)
+    if switch is None or marked_dropin(item):
+        yield
+        return
+    with switch.off():
+        yield
