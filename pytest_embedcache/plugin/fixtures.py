@@ -36,7 +36,9 @@ def _model(request: pytest.FixtureRequest) -> Any:
     try:
         return request.config.stash[RUN].model(getattr(request, "param", None))
     except EmbedCacheError as error:
-        pytest.fail(f"{type(error).__name__}: {error}", pytrace=False)
+        said = f"{type(error).__name__}: {error}"
+    # Out here: inside, pytest would show the error again, and the one behind it.
+    pytest.fail(said, pytrace=False)
 
 
 def _model_factory(request: pytest.FixtureRequest) -> Callable[..., Any]:

@@ -67,6 +67,7 @@ def test_a_model_that_is_not_there_fails_every_test_by_its_name(
     text = complaints(result)
     assert outcome(result) == {"errors": 3}
     assert "Traceback" not in text
+    assert "another exception" not in text
     said = "ModelNotFoundError: model 'nowhere': there is none. Take another."
     assert sum(line.endswith(said) and "ERROR" not in line for line in result.outlines) == 3
     processes = [words[-1] for words in suite.noted()]
