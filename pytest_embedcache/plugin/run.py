@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import threading
@@ -19,6 +18,7 @@ import pytest
 from pytest_embedcache.errors import EmbedCacheError, SettingsError
 from pytest_embedcache.models import defaults
 from pytest_embedcache.plugin.counts import Counts, serialize
+from pytest_embedcache.plugin.process import OwnProcess
 from pytest_embedcache.plugin.recordings import RunRecordings
 from pytest_embedcache.plugin.settings import Mode, Settings
 
@@ -49,18 +49,23 @@ class Run:
     """Kept in `config.stash`; costs nothing until a model is asked for.
 
     `workers` is the number of processes that share the machine's cores. `name` is that of the whole
-    distributed run, None for a run in one process.
+    distributed run, None for a run in one process. `config` has what captures output, if anything.
     """
 
-    def __init__(self, settings: Settings, *, workers: int = 1, name: str | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        workers: int = 1,
+        name: str | None = None,
+        config: pytest.Config | None = None,
+    ) -> None:
         self.settings = settings
-        self.workers = workers
         self.name = name
-        self.threads: int | None = None
+        self.process = OwnProcess(settings, workers, config)
         #: What the fixture of fakes gives, while a test has it; its twin gives the same.
         self.fakes: FakeSentenceTransformers | None = None
         self.recordings = RunRecordings(settings, self.directory, name)
-        self._threads_before: int | None = None
         #: A test's threads may be the first to ask for a model, several at once.
         self._lock = threading.RLock()
         self._root: str | None = settings.dir
@@ -86,10 +91,11 @@ class Run:
             found = self._shared = registry._default
             self._adopted = found, found.after_import, found.backends
             self._registries.append(found)
-            found.after_import = self._after_import
+            found.after_import = self.process.after_import
+            self.process.before_models()
             found.backends = self._table(found.backends)
             if found.stats().loads:
-                self._after_import(False)
+                self.process.after_import(False)
         api = sys.modules.get("pytest_embedcache.vectors.api")
         if api is not None and api._default is not None:
             self._adopt_cache(api._default)
@@ -116,9 +122,7 @@ class Run:
             registry = sys.modules.get("pytest_embedcache.models.registry")
             if registry is not None and registry._default is self._shared:
                 registry.swap_default_registry(None)
-        torch = sys.modules.get("torch")
-        if self._threads_before is not None and torch is not None:
-            torch.set_num_threads(self._threads_before)
+        self.process.put_back()
         for cache in self._caches.values():
             cache.close()
         api = sys.modules.get("pytest_embedcache.vectors.api")
@@ -150,8 +154,9 @@ class Run:
     def _made(self, cache_dir: str | None, backends: Mapping[str, Backend] | None) -> ModelRegistry:
         from pytest_embedcache.models.registry import ModelRegistry
 
+        self.process.before_models()
         registry = ModelRegistry(
-            cache_dir=cache_dir, backends=backends, after_import=self._after_import
+            cache_dir=cache_dir, backends=backends, after_import=self.process.after_import
         )
         self._registries.append(registry)
         return registry
@@ -267,32 +272,9 @@ class Run:
             chain(self._retired, *stats),
             uses,
             (cache.tallies.as_dict() for cache in self._caches.values()),
-            threads=self.threads,
+            threads=self.process.threads,
             notices=notices.counts(),
         )
-
-    def _after_import(self, fresh: bool) -> None:
-        if fresh:
-            # What an import leaves behind stays; without this each full collection walks over it.
-            # Before the model is built, which could otherwise never be freed. For good: to unfreeze
-            # at the end would cost a second at the exit.
-            gc.freeze()
-        torch = sys.modules.get("torch")
-        if torch is None or self.settings.threads == "off":
-            return
-        limit = self.settings.threads
-        if limit == "auto":
-            if self.workers < 2:
-                return
-            from pytest_embedcache.models.resources import threads_per_worker
-
-            limit = threads_per_worker(self.workers)
-        before = torch.get_num_threads()
-        if int(limit) < before:  # the user may have set fewer
-            if self._threads_before is None:
-                self._threads_before = before
-            torch.set_num_threads(int(limit))
-            self.threads = int(limit)
 
 
 def _mode(value: object) -> Mode:

@@ -30,7 +30,7 @@ class Alone:
     reports = True
 
     def __init__(self, config: pytest.Config) -> None:
-        self.run = Run(read_settings(config))
+        self.run = Run(read_settings(config), config=config)
         self._result: Counts | None = None
         self.ending = Ending()
 
@@ -116,6 +116,7 @@ class Worker(Alone):
             Settings.from_dict(worker.workerinput[KEY]),
             workers=worker.workerinput["workercount"],
             name=worker.workerinput[RUN_KEY],
+            config=config,
         )
 
     def finish(self) -> None:

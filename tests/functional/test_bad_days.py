@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support.suites import Suite, complaints, outcome
+
+from pytest_embedcache.models.locking import machine_lock
 
 
 def written(suite: Suite) -> dict[str, Any]:
@@ -72,6 +76,41 @@ def test_a_model_that_is_not_there_fails_every_test_by_its_name(
     assert sum(line.endswith(said) and "ERROR" not in line for line in result.outlines) == 3
     processes = [words[-1] for words in suite.noted()]
     assert len(processes) == 2 * len(set(processes))  # identified, and again after preparing
+
+
+# ------------------------------------------------------------------------------ others at work
+
+
+@pytest.mark.parametrize("arguments", [(), ("-n", "1"), ("-s", "-p", "no:logging")], ids=" ".join)
+def test_whoever_looks_on_is_told_for_whom_a_run_waits(
+    suite: Suite, cache_dir: Path, arguments: tuple[str, ...]
+) -> None:
+    """At once and with the holder's name, though output is captured; after the deadline the test
+    has the error."""
+    suite.write(
+        conftest="""
+            from support.inner import Backend
+
+            def prepare(self, spec, artifacts):
+                artifacts._announce_after = 0.0
+                with artifacts.alone("busy", "the model"):
+                    raise AssertionError("two at a time")
+
+            Backend.prepare = Backend.identify = prepare
+        """,
+        test_it="def test_it(embedding_model): pass",
+    )
+    with machine_lock(cache_dir / "v1" / "locks" / "busy.lock", "the model", timeout=0.0):
+        result = suite.run(*arguments, EMBEDCACHE_LOCK_TIMEOUT="0.1")
+    complaints(result)
+    assert outcome(result) == {"errors": 1}
+    holder = f"process {os.getpid()} on "
+    said = f"embedcache: Waiting for the model, which {holder}"
+    lines = [line for line in result.errlines if line.startswith("embedcache: ")]
+    assert lines
+    assert all(line.startswith(said) for line in lines)
+    assert f"for the model, which {holder}" in result.stdout.str()
+    assert "LockTimeoutError" in result.stdout.str()
 
 
 # ------------------------------------------------------------------------------ workers that die

@@ -244,7 +244,8 @@ def test_a_kernel_without_flock_is_an_os_error(path: Path, monkeypatch: pytest.M
 
 
 def test_the_deadline_is_the_environments_or_half_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In seconds."""
+    """In seconds; after five of them a wait is announced."""
+    assert locking.ANNOUNCE_AFTER == 5.0
     assert default_lock_timeout() == 1800.0
     monkeypatch.setenv("EMBEDCACHE_LOCK_TIMEOUT", "2.5")
     assert default_lock_timeout() == 2.5

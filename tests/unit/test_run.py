@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import gc
+import logging
 import sys
 import types
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from pytest_embedcache.models import resources
+from pytest_embedcache.models import locking, resources
+from pytest_embedcache.models.registry import swap_default_registry
 from pytest_embedcache.plugin.run import Run
 from pytest_embedcache.plugin.settings import Settings
 
@@ -86,9 +88,9 @@ def test_threads_are_held_below_what_the_user_set_and_put_back(
     torch.threads = users
     run = make(threads=threads, workers=workers)
     for fresh in (False, False):
-        run._after_import(fresh)
+        run.process.after_import(fresh)
     assert torch.threads == (users if held is None else held)
-    assert run.threads == held
+    assert run.process.threads == held
     assert len(torch.set) == (held is not None)
     run.stop()
     assert torch.threads == users
@@ -99,9 +101,9 @@ def test_threads_that_a_test_set_are_held_again_and_the_first_are_put_back(
 ) -> None:
     """What counts at the end is what was there before the run."""
     run = make(threads=2)
-    run._after_import(False)
+    run.process.after_import(False)
     torch.set_num_threads(6)
-    run._after_import(False)
+    run.process.after_import(False)
     assert torch.threads == 2
     run.stop()
     assert torch.threads == 8
@@ -113,8 +115,8 @@ def test_a_model_without_torch_holds_nothing(
     """There may be backends that need none."""
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     run = make(threads=1)
-    run._after_import(False)
-    assert run.threads is None
+    run.process.after_import(False)
+    assert run.process.threads is None
     run.stop()
     assert "torch" not in sys.modules
 
@@ -127,5 +129,24 @@ def test_only_a_fresh_import_is_frozen(
     monkeypatch.setattr(gc, "freeze", lambda: frozen.append(None))
     run = make()
     for fresh in (False, True, False, False):
-        run._after_import(fresh)
+        run.process.after_import(fresh)
     assert len(frozen) == 1
+
+
+def test_nobody_listens_for_waits_before_a_model_is_asked_for_or_after_the_run(
+    make: Callable[..., Run],
+) -> None:
+    """One handler on the log of waits, while there is somebody who may wait."""
+    log = logging.getLogger(locking.__name__)
+    before = list(log.handlers)
+    registry = swap_default_registry(None)
+    try:
+        run = make()
+        assert log.handlers == before
+        run.shared_registry()
+        run.make_registry()
+        assert len(log.handlers) == len(before) + 1
+        run.stop()
+        assert log.handlers == before
+    finally:
+        swap_default_registry(registry)
