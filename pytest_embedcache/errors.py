@@ -12,6 +12,7 @@ __all__ = [
     "ArtifactError",
     "EmbedCacheError",
     "EncodeError",
+    "ExportError",
     "FetchError",
     "KeyFieldError",
     "LockTimeoutError",
@@ -155,6 +156,19 @@ class ArtifactError(EmbedCacheError, RuntimeError):
     def __init__(self, key: str, reason: str, remedy: str) -> None:
         super().__init__(f"artifact {key}: {reason}. {remedy}")
         self.key = key
+
+
+class ExportError(EmbedCacheError, RuntimeError):
+    """A model cannot be prepared in the form asked for; the backend `torch` can serve it.
+
+    Attributes: `name`, `form`, and `reason`, why not.
+    """
+
+    def __init__(self, name: str, form: str, reason: str, remedy: str) -> None:
+        super().__init__(f"model {name!r} cannot be prepared ({form}): {reason}. {remedy}")
+        self.name = name
+        self.form = form
+        self.reason = reason
 
 
 class LockTimeoutError(EmbedCacheError, TimeoutError):

@@ -1,10 +1,11 @@
-"""Which version of another package is installed, known without importing it."""
+"""Which other packages are installed, and in which version, known without importing them."""
 
 from __future__ import annotations
 
+import importlib.util
 import re
 
-__all__ = ["installed_version"]
+__all__ = ["installed_version", "is_installed"]
 
 _VERSION = re.compile(r"^Version: *(\S+)", re.MULTILINE)
 
@@ -23,3 +24,11 @@ def installed_version(package: str) -> str | None:
         return None
     line = _VERSION.search(found.read_text("METADATA") or "")
     return line[1] if line else found.version
+
+
+def is_installed(package: str) -> bool:
+    """Whether `import package` would find something."""
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ValueError:  # a module that a test put into sys.modules
+        return True

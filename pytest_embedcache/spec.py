@@ -10,10 +10,15 @@ from typing import Any, Self
 
 from pytest_embedcache.errors import ModelSpecError
 
-__all__ = ["DTYPES", "ModelSpec"]
+__all__ = ["DTYPES", "FORMS", "ModelSpec"]
 
 DTYPES = ("float32", "float16", "bfloat16", "float64")
-FORMS = ("float32",)
+#: What each backend can load, the usual first. Another backend, a test's own, says it itself.
+FORMS = {
+    "torch": ("float32",),
+    "onnx": ("float32", "int8", "int8-dynamic", "shipped"),
+}
+_ALL_FORMS = tuple(dict.fromkeys(form for forms in FORMS.values() for form in forms))
 
 _DEVICE = re.compile(r"([a-z]+)(?::([0-9]+))?")
 #: Of these a machine has one: with an index or without, they are one device.
@@ -35,8 +40,11 @@ class ModelSpec:
         name: A name on the Hub, short (`all-MiniLM-L6-v2`) or full, or a directory. A directory
             of that name wins over the Hub, as in sentence-transformers.
         revision: Branch, tag or commit; `None` is `main`.
-        backend: How the model comes to be; `torch` is sentence-transformers.
-        form: What is loaded, `float32`: a form changes vectors.
+        backend: How the model comes to be: `torch` is sentence-transformers, `onnx` a prepared
+            export of the model that needs neither torch nor transformers to load.
+        form: What is loaded: `float32`, or with the backend `onnx` also `int8` (a quarter of the
+            size), `int8-dynamic` (faster and coarser) or `shipped` (the ONNX file of the model's
+            own repository). A form changes vectors.
         device: `cpu`, `cuda`, `cuda:1`, `mps`, …; `None` is the best one that is there.
         dtype: `float32`, `float16`, `bfloat16`, `float64`; `None` is what the installed
             transformers would choose for this checkpoint.
@@ -78,17 +86,29 @@ class ModelSpec:
             change(self, "device", _device(self.device))
         if self.dtype is not None:
             change(self, "dtype", _dtype(self.dtype))
-        if self.form not in FORMS:
-            raise ModelSpecError("form", self.form, f"use one of {', '.join(FORMS)}")
         if type(self.trust_remote_code) is not bool:
             raise ModelSpecError("trust_remote_code", self.trust_remote_code, "use True or False")
         for label in ("revision", "backend"):
             value = getattr(self, label)
             if value is not None and (not isinstance(value, str) or not value):
                 raise ModelSpecError(label, value, "use a string that is not empty")
+        forms = FORMS.get(self.backend, _ALL_FORMS)
+        if self.form not in forms:
+            whose = f" with the backend {self.backend!r}" if self.form in _ALL_FORMS else ""
+            raise ModelSpecError("form", self.form, f"use one of {', '.join(forms)}{whose}")
+        if self.backend == "onnx":
+            self._compute_on_the_cpu()
         compared = tuple(getattr(self, f.name) for f in fields(self) if f.compare)
         # Once: a registry hashes the spec at every access.
         change(self, "_hash", hash(compared))
+
+    def _compute_on_the_cpu(self) -> None:
+        """What is prepared computes there, in float32: so nothing else is a key."""
+        for label, only in (("device", "cpu"), ("dtype", "float32")):
+            value = getattr(self, label)
+            if value not in (None, only):
+                raise ModelSpecError(label, value, f"the backend 'onnx' has {only!r} only")
+            object.__setattr__(self, label, only)
 
     def __hash__(self) -> int:
         return self._hash

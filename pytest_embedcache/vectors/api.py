@@ -196,6 +196,7 @@ def get_model(
     device: str | None = "cpu",
     revision: str | None = None,
     backend: str = "torch",
+    form: str = "float32",
     dtype: str | None = None,
     trust_remote_code: bool = False,
     cache_folder: str | None = None,
@@ -211,7 +212,7 @@ def get_model(
         ModelNotFoundError, FetchError, SnapshotError, LockTimeoutError: No such model can be had.
         ModelSpecError: A value cannot be used.
     """
-    options = (device, revision, backend, dtype, trust_remote_code, cache_folder)
+    options = (device, revision, backend, form, dtype, trust_remote_code, cache_folder)
     if token is None and isinstance(name, str) and cache_folder is None:
         spec = _spec(name, *options)
     else:  # a token is not kept, and a relative path means another directory elsewhere
@@ -257,6 +258,7 @@ def _spec(
     device: str | None,
     revision: str | None,
     backend: str,
+    form: str,
     dtype: str | None,
     trust_remote_code: bool,
     cache_folder: str | None,
@@ -266,6 +268,7 @@ def _spec(
         name,
         revision=revision,
         backend=backend,
+        form=form,
         device=device,
         dtype=dtype,
         trust_remote_code=trust_remote_code,

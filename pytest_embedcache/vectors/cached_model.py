@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_embedcache.errors import EncodeError
+from pytest_embedcache.models.convert import converted, empty
+from pytest_embedcache.models.precision import quantized
 from pytest_embedcache.models.registry import ModelRegistry
+from pytest_embedcache.models.roles import ROLES, prompt_name_of
 from pytest_embedcache.spec import ModelSpec
 from pytest_embedcache.vectors.cache import VectorCache
 from pytest_embedcache.vectors.calls import PRECISIONS, Call, read_inputs
-from pytest_embedcache.vectors.convert import converted, empty
 from pytest_embedcache.vectors.delegation import Delegating
 from pytest_embedcache.vectors.encoder import TextEncoder
 from pytest_embedcache.vectors.keys import KeyFields
-from pytest_embedcache.vectors.quantize import quantized
-from pytest_embedcache.vectors.roles import ROLES, prompt_name_of
 from pytest_embedcache.vectors.similarity import pairwise, similarity
 from pytest_embedcache.vectors.source import Keyed
 

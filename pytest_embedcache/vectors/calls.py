@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from pytest_embedcache.models.metadata import ModelMetadata
-from pytest_embedcache.vectors.roles import prompts_as_loaded
+from pytest_embedcache.models.roles import prompts_as_loaded
 
 __all__ = ["PRECISIONS", "Call", "read_inputs"]
 

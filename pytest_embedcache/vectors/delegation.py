@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pytest_embedcache.models.handle import ModelHandle
-from pytest_embedcache.vectors.roles import prompts_as_loaded
+from pytest_embedcache.models.roles import prompts_as_loaded
 from pytest_embedcache.vectors.source import ModelSource
 
 __all__ = ["Delegating"]

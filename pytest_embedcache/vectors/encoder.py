@@ -9,11 +9,11 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pytest_embedcache.errors import EncodeError, StoreError
 from pytest_embedcache.models.handle import ModelHandle
+from pytest_embedcache.models.progress import progress_bar
 from pytest_embedcache.vectors.calls import Call
 from pytest_embedcache.vectors.source import Keyed, ModelSource
 
@@ -208,7 +208,7 @@ class TextEncoder:
         # Longest first, over all slices: texts of one length share a batch.
         keys = sorted(keys, key=lambda key: -len(texts[key]))
         quiet = progress and len(keys) > SLICE
-        with _bar(len(keys) if quiet else None) as advance:
+        with progress_bar(len(keys) if quiet else None) as advance:
             size = self._cache.policy.together or SLICE
             for start in range(0, len(keys), size):
                 part = keys[start : start + size]
@@ -272,19 +272,3 @@ def _assembled(rows: list[np.ndarray]) -> np.ndarray:
     import numpy as np
 
     return np.concatenate(rows).reshape(len(rows), rows[0].size)
-
-
-@contextmanager
-def _bar(total: int | None) -> Iterator[Callable[[int], object]]:
-    """A progress bar over `total` texts; without a total, and without tqdm, nothing is shown."""
-    from importlib import import_module
-
-    try:
-        tqdm = import_module("tqdm.auto").tqdm if total is not None else None
-    except ImportError:
-        tqdm = None
-    if tqdm is None:
-        yield lambda done: None
-    else:
-        with tqdm(total=total, desc="Texts", unit="text") as bar:
-            yield bar.update

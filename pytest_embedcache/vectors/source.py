@@ -13,10 +13,10 @@ from pytest_embedcache.errors import EmbedCacheError, KeyFieldError
 from pytest_embedcache.models.handle import ModelHandle
 from pytest_embedcache.models.identity import Identity
 from pytest_embedcache.models.registry import ModelRegistry, means_the_same_later
+from pytest_embedcache.models.roles import prompts_as_loaded
 from pytest_embedcache.spec import ModelSpec
 from pytest_embedcache.vectors.calls import Call
 from pytest_embedcache.vectors.keys import KeyFields, KeyMaker
-from pytest_embedcache.vectors.roles import prompts_as_loaded
 
 __all__ = ["Keyed", "ModelSource"]
 

@@ -15,10 +15,10 @@ from pytest_embedcache.encoding import digest, frame
 from pytest_embedcache.models.artifacts import ArtifactStore
 from pytest_embedcache.models.identity import Identity
 from pytest_embedcache.models.metadata import ModelMetadata
+from pytest_embedcache.models.roles import prompts_as_loaded
 from pytest_embedcache.vectors.cache import VectorCache
 from pytest_embedcache.vectors.cached_model import CachedModel
 from pytest_embedcache.vectors.memory import MemoryStore
-from pytest_embedcache.vectors.roles import prompts_as_loaded
 from pytest_embedcache.vectors.store import VectorStore
 from pytest_embedcache.vectors.tiered import TieredStore
 

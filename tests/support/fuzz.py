@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from pytest_embedcache.errors import StoreError
+from pytest_embedcache.models.roles import prompt_name_of, prompts_as_loaded
 from pytest_embedcache.vectors.cache import VectorCache
 from pytest_embedcache.vectors.memory import MemoryStore
-from pytest_embedcache.vectors.roles import prompt_name_of, prompts_as_loaded
 from pytest_embedcache.vectors.sqlite import SqliteStore
 from pytest_embedcache.vectors.store import StoreStats, VectorStore
 from pytest_embedcache.vectors.tiered import TieredStore

@@ -18,8 +18,8 @@ import numpy as np
 from pytest_embedcache.models.backends import BACKENDS
 from pytest_embedcache.models.backends.torch import TorchBackend
 from pytest_embedcache.models.metadata import read_metadata
+from pytest_embedcache.models.roles import prompts_as_loaded
 from pytest_embedcache.spec import ModelSpec
-from pytest_embedcache.vectors.roles import prompts_as_loaded
 from support.encoders import pure_vector
 
 __all__ = ["SIZE", "LightBackend", "LightModel", "install", "note", "vector_of"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from pytest_embedcache.models.artifacts import ArtifactStore
+from pytest_embedcache.models.backends.onnx import OnnxBackend
 from pytest_embedcache.models.backends.torch import TorchBackend
 from pytest_embedcache.models.identity import Identity
 from pytest_embedcache.spec import ModelSpec
@@ -42,4 +43,5 @@ class Backend(Protocol):
 
 BACKENDS: dict[str, Backend] = {
     "torch": TorchBackend(),
+    "onnx": OnnxBackend(),
 }

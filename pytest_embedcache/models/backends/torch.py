@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from pytest_embedcache.errors import MissingExtraError, ModelLoadError
 from pytest_embedcache.fingerprint import default_dtype, dtype_keyword
+from pytest_embedcache.installed import is_installed
 from pytest_embedcache.layout import code_repositories, module_directories
 from pytest_embedcache.models.artifacts import ArtifactStore
 from pytest_embedcache.models.hub import Fetcher, HubFetcher
@@ -110,7 +110,7 @@ def _import() -> Iterator[None]:
         import sentence_transformers  # noqa: F401
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
-        if not missing or _is_there(missing):
+        if not missing or is_installed(missing):
             raise  # two packages whose versions do not fit: the error names both
         raise MissingExtraError("the backend 'torch'", missing, "sentence-transformers") from error
     yield
@@ -152,13 +152,6 @@ def _refuse_code(spec: ModelSpec, path: str) -> None:
         if kind != "Transformer" and not kind.startswith("sentence_transformers."):
             reason = f"its module {kind} is code that is not part of sentence-transformers"
             raise ModelLoadError(spec.name, "torch", reason, _TRUST)
-
-
-def _is_there(package: str) -> bool:
-    try:
-        return importlib.util.find_spec(package) is not None
-    except ValueError:  # a module that a test put into sys.modules
-        return True
 
 
 def _remedy(spec: ModelSpec, error: Exception) -> str:

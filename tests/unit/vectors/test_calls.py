@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pytest_embedcache.models import roles
 from pytest_embedcache.models.metadata import ModelMetadata
-from pytest_embedcache.vectors import roles
+from pytest_embedcache.models.roles import prompt_name_of, prompts_as_loaded
 from pytest_embedcache.vectors.calls import Call, read_inputs
-from pytest_embedcache.vectors.roles import prompt_name_of, prompts_as_loaded
 
 PLAIN = ModelMetadata(dimension=8)
 WITH_PROMPTS = ModelMetadata(dimension=8, prompts={"query": "q: ", "document": "d: ", "sts": "s: "})

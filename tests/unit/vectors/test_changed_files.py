@@ -9,7 +9,7 @@ import pytest
 from support.encoders import Files, World, right, world
 
 from pytest_embedcache import ModelSpec, notices
-from pytest_embedcache.vectors import roles
+from pytest_embedcache.models import roles
 from pytest_embedcache.vectors.cached_model import CachedModel
 from pytest_embedcache.vectors.memory import MemoryStore
 

@@ -12,16 +12,17 @@ import numpy as np
 import pytest
 
 from pytest_embedcache.errors import MissingExtraError
-from pytest_embedcache.vectors import quantize, similarity
-from pytest_embedcache.vectors.convert import converted, empty
-from pytest_embedcache.vectors.quantize import quantized
+from pytest_embedcache.models import precision
+from pytest_embedcache.models.convert import converted, empty
+from pytest_embedcache.models.precision import quantized
+from pytest_embedcache.vectors import similarity
 
 
 @pytest.fixture(autouse=True)
 def _without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither torch nor an older sentence-transformers is there."""
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.setattr(quantize, "_older_version", lambda: None)
+    monkeypatch.setattr(precision, "_older_version", lambda: None)
 
 
 def matrix(rows: int = 5, columns: int = 12) -> np.ndarray:
