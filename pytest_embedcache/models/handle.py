@@ -17,7 +17,11 @@ from pytest_embedcache.spec import ModelSpec
 if TYPE_CHECKING:
     from pytest_embedcache.models.backends import Backend
 
-__all__ = ["Counts", "ModelHandle"]
+__all__ = ["OF_THE_CALLER", "Counts", "ModelHandle"]
+
+#: The item of a backend's state that is the calling thread's: absent while that has set nothing,
+#: and no part of what a model was like when it was loaded.
+OF_THE_CALLER = "autocast"
 
 _log = logging.getLogger(__name__)
 
@@ -187,7 +191,8 @@ class ModelHandle:
             model = self._backend.load(self.spec)
             self.load_time = time.perf_counter() - begun
             self.signature = before if self._backend.signature(self.spec) == before else None
-            self.pristine = self._backend.state(model)
+            state = self._backend.state(model)
+            self.pristine = tuple(item for item in state if item[0] != OF_THE_CALLER)
         self.counts.loads += 1
         self.counts.load_seconds += self.load_time
         if fresh:
@@ -196,7 +201,10 @@ class ModelHandle:
         return model
 
     def state(self) -> tuple[tuple[str, str], ...]:
-        """What differs from the loaded model as it was; empty as long as nobody changed it."""
+        """What differs from the loaded model as it was; empty as long as nobody changed it.
+
+        As the calling thread sees it: in its block of autocast a model is another.
+        """
         now = self._backend.state(self.model)
         return () if now == self.pristine else now
 

@@ -73,6 +73,9 @@ class ModelRegistry:
     def get(self, spec: ModelSpec | str) -> Any:
         """Return the model of `spec`, loaded on the first call; a hit takes no lock.
 
+        Whoever gets it may change it. So from then on its vectors are no longer those of its files,
+        and a `CachedModel` of it reads none from its store and writes none.
+
         Raises:
             ModelNotFoundError, FetchError, SnapshotError, LockTimeoutError: No files to load from.
             MissingExtraError: Its backend's packages are not installed.
@@ -83,6 +86,7 @@ class ModelRegistry:
             model = handle.model
             if model is not None:
                 next(handle.hits)
+                handle.handed_out = True
                 return model
         return self._get_slowly(spec)
 
@@ -178,6 +182,7 @@ class ModelRegistry:
         handle = self._handle(resolved, asked_as=spec.name)
         model = handle.get()
         next(handle.hits)
+        handle.handed_out = True
         if lasting:
             with self._lock:
                 if self._handles.get(resolved) is handle:  # not evicted meanwhile

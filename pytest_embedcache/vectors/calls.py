@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -36,6 +37,13 @@ class Call:
     normalize: bool = False
     truncate_dim: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # In the key and for the model one and the same: a subclass of str may add its own way.
+        if isinstance(self.prompt, str) and type(self.prompt) is not str:
+            object.__setattr__(self, "prompt", str.__str__(self.prompt))
+        if self.truncate_dim is not None:  # TypeError for what the model could not cut by either
+            object.__setattr__(self, "truncate_dim", operator.index(self.truncate_dim))
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:
@@ -110,9 +118,11 @@ def read_inputs(inputs: Any) -> tuple[list[str] | None, bool]:
     """(texts, whether it was a single one); texts is None where something else is in the inputs.
 
     As sentence-transformers reads them: a list, a tuple or a numpy array of strings is a batch.
+    All texts are plain strings: a subclass may join itself to a prompt in a way of its own (a
+    `Markup` escapes it), and its vector would be that of another text.
     """
     if isinstance(inputs, str):
-        return [inputs], True
+        return [str.__str__(inputs)], True
     if isinstance(inputs, list | tuple):
         texts = list(inputs)
     elif type(inputs).__module__ == "numpy" and getattr(inputs, "ndim", 0) == 1:
@@ -121,6 +131,9 @@ def read_inputs(inputs: Any) -> tuple[list[str] | None, bool]:
         texts = inputs.tolist()
     else:
         return None, False
-    if all(isinstance(text, str) for text in texts):
+    kinds = set(map(type, texts))
+    if kinds <= {str}:
         return texts, False
+    if all(issubclass(kind, str) for kind in kinds):
+        return [str.__str__(text) for text in texts], False
     return None, False

@@ -78,10 +78,10 @@ class KeyMaker:
 
     def keys(self, texts: Iterable[str]) -> list[bytes]:
         """The keys of the texts, in their order."""
-        copy = self._hasher.copy
+        copy, encode = self._hasher.copy, str.encode
         keys = []
         for text in texts:
-            data = text.encode("utf-8", "surrogatepass")
+            data = encode(text, "utf-8", "surrogatepass")
             hasher = copy()
             hasher.update(len(data).to_bytes(8, "little") + data)
             keys.append(hasher.digest())

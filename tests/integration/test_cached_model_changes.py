@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from support.elsewhere import KNOWN, NEW, check, own_process, read_elsewhere, truth, with_prompts
 
-from pytest_embedcache import get_model
+from pytest_embedcache import default_registry, get_model
 from pytest_embedcache.vectors.cached_model import CachedModel
 
 torch = pytest.importorskip("torch", reason="needs torch")
@@ -81,6 +81,10 @@ def change_a_deep_copy(model: CachedModel) -> None:
     change_weights(copy.deepcopy(model))
 
 
+def change_the_registrys(model: CachedModel) -> None:
+    change_weights(default_registry().get(model.spec))
+
+
 def set_a_module(model: CachedModel) -> None:
     model.pooling = torch.nn.Identity()
     model[1].forward = lambda features: (
@@ -110,6 +114,7 @@ CHANGES = [
     unwrap,
     change_a_copy,
     change_a_deep_copy,
+    change_the_registrys,
     set_a_module,
     add_an_adapter,
 ]
@@ -145,3 +150,22 @@ def test_a_changed_model_gives_the_vectors_of_what_it_is_now(
         assert found.dtype == expected.dtype
         assert found.shape == expected.shape
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3 if change is halve else 1e-6)
+
+
+def test_what_a_block_of_autocast_computes_is_read_in_such_a_block_alone(path: Path) -> None:
+    """It gives float32 too, so that nothing but the block tells it from the model's own vectors."""
+    right = truth(path, KNOWN + NEW)
+    model = get_model(path)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model.encode("the model is loaded within")
+        rough = model._source.load().model.encode(KNOWN + NEW)
+        for _ in range(2):
+            np.testing.assert_array_equal(model.encode(KNOWN + NEW), rough)
+    with torch.autocast("cpu", dtype=torch.float16):
+        assert np.abs(model.encode(KNOWN) - rough[: len(KNOWN)]).max() > 1e-5
+    sharp = np.stack([right[text] for text in KNOWN])
+    assert np.abs(rough[: len(KNOWN)] - sharp).max() > 1e-5
+    np.testing.assert_allclose(model.encode(KNOWN), sharp, rtol=0, atol=1e-6)
+    model.encode_query(KNOWN)
+    assert not model._source.load().handed_out
+    check(read_elsewhere(path, KNOWN + NEW), right, KNOWN)

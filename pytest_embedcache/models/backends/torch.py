@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from pytest_embedcache.fingerprint import default_dtype, dtype_keyword
 from pytest_embedcache.installed import is_installed
 from pytest_embedcache.layout import code_repositories, module_directories
 from pytest_embedcache.models.artifacts import ArtifactStore
+from pytest_embedcache.models.handle import OF_THE_CALLER
 from pytest_embedcache.models.hub import Fetcher, HubFetcher
 from pytest_embedcache.models.identity import Identity, files_signature, identify_snapshot
 from pytest_embedcache.models.resources import concrete_device
@@ -58,17 +60,19 @@ class TorchBackend:
         return files_signature(spec.path, trust_remote_code=spec.trust_remote_code)
 
     def state(self, model: Any) -> tuple[tuple[str, str], ...]:
-        inner: Any = getattr(model[0], "auto_model", None)
+        first = model[0]
+        inner: Any = getattr(first, "auto_model", None)
         # transformers sets the flag when an adapter was added, and only then knows active ones.
         adapters = getattr(inner, "_hf_peft_config_loaded", False) and inner.active_adapters()
-        parameter = next(model.parameters(), None)
+        parameter = _parameter(model)
         return (
-            ("max_seq_length", str(getattr(model[0], "max_seq_length", None))),
+            ("max_seq_length", str(getattr(first, "max_seq_length", None))),
             ("dtype", str(getattr(parameter, "dtype", None))),
             ("adapters", str(adapters or [])),
             ("prompts", str(sorted(model.prompts.items()))),
             ("default_prompt_name", str(model.default_prompt_name)),
             ("truncate_dim", str(model.truncate_dim)),
+            *_autocast(parameter),
         )
 
     def import_libraries(self) -> bool:
@@ -93,6 +97,33 @@ class TorchBackend:
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
             raise ModelLoadError(spec.name, "torch", reason, _remedy(spec, error)) from error
+
+
+#: The first parameter of each model: to look for it takes as long as a third of a hit.
+_parameters: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+
+
+def _parameter(model: Any) -> Any:
+    found = _parameters.get(model)
+    if found is None and (found := next(model.parameters(), None)) is not None:
+        _parameters[model] = found
+    return found
+
+
+def _autocast(parameter: Any) -> tuple[tuple[str, str], ...]:
+    """The dtype in which a block of `torch.autocast` makes this thread compute, where it is in one.
+
+    The vectors that come out of it are float32 all the same, and up to 1e-2 away.
+    """
+    if parameter is None:
+        return ()
+    torch, kind = sys.modules["torch"], parameter.device.type
+    try:
+        if torch.is_autocast_enabled(kind):
+            return ((OF_THE_CALLER, str(torch.get_autocast_dtype(kind))),)
+    except RuntimeError:  # a device that knows none
+        pass
+    return ()
 
 
 _suspended: list[Iterator[None]] = []

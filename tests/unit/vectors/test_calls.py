@@ -36,6 +36,19 @@ class Word(StrEnum):
     CAT = "cat"
 
 
+class Markup(str):
+    """Joins itself to others in a way of its own, as markupsafe's does, and calls itself another."""
+
+    def __add__(self, other: str) -> str:
+        return str.__str__(self) + other.replace("<", "&lt;")
+
+    def __radd__(self, other: str) -> str:
+        return other.replace("<", "&lt;") + str.__str__(self)
+
+    def __str__(self) -> str:
+        return "markup"
+
+
 @pytest.mark.parametrize(
     ("inputs", "texts"),
     [
@@ -49,18 +62,21 @@ class Word(StrEnum):
         ((), []),
         (["\ud800"], ["\ud800"]),
         ([Word.CAT], ["cat"]),
+        ([Markup("cat"), "b"], ["cat", "b"]),
     ],
     ids=repr,
 )
 def test_a_list_a_tuple_and_an_array_of_strings_are_a_batch(inputs: Any, texts: list[str]) -> None:
-    """Each is read as several texts, in its order, character by character."""
+    """Each is read as several texts, in its order, character by character, as plain strings."""
     assert read_inputs(inputs) == (texts, False)
+    assert {type(text) for text in read_inputs(inputs)[0] or ()} <= {str}
 
 
-@pytest.mark.parametrize("text", ["a cat", "", "\ud800", np.str_("a"), " a "])
+@pytest.mark.parametrize("text", ["a cat", "", "\ud800", np.str_("a"), " a ", Word.CAT])
 def test_a_string_is_one_text(text: str) -> None:
     """A string is a single input, and nothing is stripped from it."""
     assert read_inputs(text) == ([text], True)
+    assert type((read_inputs(text)[0] or [None])[0]) is str
 
 
 @pytest.mark.parametrize(
@@ -103,6 +119,30 @@ def test_the_list_that_is_read_is_a_copy() -> None:
 
 
 # ------------------------------------------------------------------------------ prompts
+
+
+def test_a_prompt_is_a_plain_string_in_the_key_and_for_the_model() -> None:
+    """A subclass would be joined to a text in its own way, and be the plain one in the key."""
+    call = Call(prompt=Markup("<q> "))
+    assert type(call.prompt) is str
+    assert call.prompt == "<q> "
+    assert type(call.inner(with_task=False)["prompt"]) is str
+
+
+@pytest.mark.parametrize("cut", [np.int64(3), 3, True], ids=repr)
+def test_a_dimension_to_cut_to_is_an_integer(cut: Any) -> None:
+    """numpy's integers and Python's are one in the key."""
+    found = Call(truncate_dim=cut).key_options(PLAIN)
+    assert found == {"truncate_dim": int(cut)}
+    assert found is not None
+    assert type(found["truncate_dim"]) is int
+
+
+@pytest.mark.parametrize("cut", [1.0, "3"])
+def test_what_cannot_cut_a_vector_is_an_error_as_it_is_for_the_model(cut: Any) -> None:
+    """Also where the vectors are stored."""
+    with pytest.raises(TypeError):
+        Call(truncate_dim=cut)
 
 
 def prompt_of(call: Call, metadata: ModelMetadata) -> tuple[str | None, str | None]:

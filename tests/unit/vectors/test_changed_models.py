@@ -81,6 +81,17 @@ def test_a_model_that_was_handed_out_neither_reads_nor_writes(
 
 
 @pytest.mark.usefixtures("iterable")
+def test_a_model_that_the_registry_handed_out_neither_reads_nor_writes() -> None:
+    """`ModelRegistry.get` gives the bare model to whoever asks, and to change it."""
+    w = world(MemoryStore())
+    here(w)
+    for change in ("first", "second"):  # of a slow `get` and of a hit
+        w.registry.get(w.model().spec).weights = change
+        assert here(w) == right(TEXTS, weights=change)
+    assert w.tally()["untrusted"] == 4
+    assert elsewhere(w) == right(TEXTS)
+
+
 def test_it_is_said_that_a_model_was_handed_out() -> None:
     """Once in the log, and counted, with the model's name and the reason."""
     w = world()
