@@ -47,6 +47,8 @@ class StoreSettings:
         cache_max_size: Bytes of the SQLite store; the least recently used go first.
         cache_ttl: Seconds after which a vector in SQLite is computed anew; `None` keeps it.
         memory_max_size: Bytes of the memory tier.
+        memory_ttl: Seconds that a vector stays in memory from when it was put or found; `None` is
+            `cache_ttl`, so that a process that runs for weeks computes anew what is to be.
         redis_url: A Redis that several machines share, `redis://` or `rediss://`; `None` for none.
             Not in the repr: it may hold a password.
         redis_prefix: The first part of its keys.
@@ -58,6 +60,7 @@ class StoreSettings:
     cache_max_size: int = 4 * _GIB
     cache_ttl: float | None = None
     memory_max_size: int = _GIB // 8
+    memory_ttl: float | None = None
     redis_url: str | None = field(default=None, repr=False)
     redis_prefix: str = "embed"
     redis_ttl: int = 7 * 24 * 3600
@@ -65,7 +68,7 @@ class StoreSettings:
 
     @classmethod
     def from_environment(cls, directory: str | None = None) -> Self:
-        """`EMBEDCACHE_` + `CACHE_MAX_SIZE`, `CACHE_TTL`, `MEMORY_MAX_SIZE`, `REDIS_URL`, …
+        """`EMBEDCACHE_` + `CACHE_MAX_SIZE`, `CACHE_TTL`, `MEMORY_MAX_SIZE`, `MEMORY_TTL`, …
 
         Raises `SettingsError` for a number that is none.
         """
@@ -99,6 +102,7 @@ _READ: dict[str, Callable[[str], Any]] = {
     "cache_max_size": _positive,
     "cache_ttl": _positive,
     "memory_max_size": _positive,
+    "memory_ttl": _positive,
     "redis_url": str,
     "redis_prefix": str,
     "redis_ttl": _positive,
@@ -116,8 +120,9 @@ def open_cache(
     from pytest_embedcache.vectors.sqlite import SqliteStore
     from pytest_embedcache.vectors.tiered import TieredStore
 
+    memory_ttl = settings.cache_ttl if settings.memory_ttl is None else settings.memory_ttl
     tiers: list[Any] = [
-        MemoryStore(max_bytes=settings.memory_max_size),
+        MemoryStore(max_bytes=settings.memory_max_size, ttl=memory_ttl),
         SqliteStore(settings.directory, max_bytes=settings.cache_max_size, ttl=settings.cache_ttl),
     ]
     if recordings is not None:

@@ -37,7 +37,7 @@ class Word(StrEnum):
 
 
 class Markup(str):
-    """Joins itself to others in a way of its own, as markupsafe's does, and calls itself another."""
+    """Joins itself to others in a way of its own, as markupsafe's does, and has another name."""
 
     def __add__(self, other: str) -> str:
         return str.__str__(self) + other.replace("<", "&lt;")

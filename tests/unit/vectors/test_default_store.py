@@ -67,6 +67,7 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("EMBEDCACHE_CACHE_MAX_SIZE", "1000000")
     monkeypatch.setenv("EMBEDCACHE_CACHE_TTL", "60")
     monkeypatch.setenv("EMBEDCACHE_MEMORY_MAX_SIZE", "2000")
+    monkeypatch.setenv("EMBEDCACHE_MEMORY_TTL", "30")
     monkeypatch.setenv("EMBEDCACHE_REDIS_PREFIX", "")
     monkeypatch.setenv("EMBEDCACHE_REDIS_CLUSTER", "1")
     monkeypatch.setenv("EMBEDCACHE_REDIS_URL", "redis://:password@localhost/0")
@@ -76,6 +77,7 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         cache_max_size=1_000_000,
         cache_ttl=60,
         memory_max_size=2000,
+        memory_ttl=30,
         redis_url="redis://:password@localhost/0",
         redis_cluster=True,
     )
@@ -105,6 +107,32 @@ def test_a_bound_on_memory_is_kept(tmp_path: Path) -> None:
     cache.store.put_many("0" * 64, items)
     assert cache.store.stores[0].stats().entries == 3
     assert cache.store.stores[1].stats().entries == 10
+    cache.close()
+
+
+@pytest.mark.parametrize(
+    ("lives", "kept"),
+    [
+        ({}, [True, True]),
+        ({"cache_ttl": 60}, [False, False]),
+        ({"memory_ttl": 60}, [False, True]),
+        ({"cache_ttl": 60, "memory_ttl": 7200}, [True, False]),
+    ],
+    ids=repr,
+)
+def test_a_life_in_sqlite_is_one_in_memory_unless_that_has_its_own(
+    lives: dict[str, float], kept: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in each an hour later; a process that runs on may not hold for ever what expired."""
+    cache = open_cache(StoreSettings(directory=str(tmp_path), **lives))  # type: ignore[arg-type]
+    assert cache.store is not None
+    items = {bytes(32): np.ones(8, np.float32)}
+    cache.store.put_many("0" * 64, items)
+    for store in cache.store.stores:
+        clock = vars(store)["_clock"]
+        monkeypatch.setattr(store, "_clock", lambda clock=clock: clock() + 3600)
+    found = [len(store.get_many("0" * 64, list(items))) == 1 for store in cache.store.stores]
+    assert found == kept
     cache.close()
 
 
