@@ -84,7 +84,12 @@ class SqliteFile:
             try:
                 with held.lock:
                     connection = held.connection or self._open(held)
-                    return operation(connection)
+                    try:
+                        return operation(connection)
+                    finally:
+                        # An interrupt can come between any two steps. What it left open would
+                        # lock every other process out.
+                        sqlite_schema.roll_back(connection)
             except (sqlite3.Error, UnicodeDecodeError) as error:
                 if not is_damage(error) or self.read_only:
                     raise self._error(error) from error

@@ -20,6 +20,7 @@ __all__ = [
     "leave_wal",
     "prepare",
     "primary_code",
+    "roll_back",
     "transaction",
 ]
 
@@ -106,15 +107,21 @@ def leave_wal(connection: sqlite3.Connection) -> None:
 @contextlib.contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """A write transaction: begun as one, since a read that becomes a write does not wait."""
-    connection.execute("BEGIN IMMEDIATE")
     try:
+        # Inside: an interrupt while it waits for another writer arrives when it has begun.
+        connection.execute("BEGIN IMMEDIATE")
         yield
         connection.execute("COMMIT")
     except BaseException:
-        if connection.in_transaction:  # on a full disk SQLite has rolled back by itself
-            with contextlib.suppress(sqlite3.Error):
-                connection.execute("ROLLBACK")
+        roll_back(connection)
         raise
+
+
+def roll_back(connection: sqlite3.Connection) -> None:
+    """End a transaction that was left open, where there is one."""
+    if connection.in_transaction:  # on a full disk SQLite has rolled back by itself
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
 
 
 def primary_code(error: Exception) -> int | None:

@@ -439,6 +439,39 @@ def test_a_locked_database_is_read_and_not_written(tmp_path: Path) -> None:
     store.close()
 
 
+class Interrupted(sqlite3.Connection):
+    """Is interrupted once, after the statement that `after` begins."""
+
+    after = ""
+
+    def execute(self, statement: str, *args: Any) -> sqlite3.Cursor:
+        cursor = super().execute(statement, *args)
+        if Interrupted.after and statement.startswith(Interrupted.after):
+            Interrupted.after = ""
+            raise KeyboardInterrupt
+        return cursor
+
+
+@pytest.mark.parametrize("after", ["BEGIN", "INSERT", "COMMIT"])
+def test_an_interrupt_in_a_write_locks_nobody_out(tmp_path: Path, after: str) -> None:
+    """It comes between two steps: when the transaction has begun at last, for instance."""
+
+    def connect(*args: Any, **options: Any) -> sqlite3.Connection:
+        return sqlite3.connect(*args, factory=Interrupted, **options)
+
+    store, other = SqliteStore(tmp_path, connect=connect), SqliteStore(tmp_path, timeout=0)
+    store.put_many(MODEL, items_of("a"))
+    Interrupted.after = after
+    with pytest.raises(KeyboardInterrupt) as interrupt:  # whoever keeps it keeps the frames
+        store.put_many(MODEL, items_of("b"))
+    assert other.put_many(MODEL, items_of("c")) == {}
+    assert store.put_many(MODEL, items_of("d")) == {}
+    assert equal(store.get_many(MODEL, [key_of("d")]), items_of("d"))
+    assert interrupt.value is not None
+    store.close()
+    other.close()
+
+
 def test_a_failed_write_leaves_nothing_half_done(tmp_path: Path) -> None:
     """An interrupted batch is rolled back, and the connection works on."""
 
