@@ -5,24 +5,35 @@ The public names are resolved on first use (PEP 562), so that importing the pack
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # without importing `typing`: a preload has ten milliseconds
 if TYPE_CHECKING:
+    from typing import Any
+
     from pytest_embedcache.errors import EmbedCacheError as EmbedCacheError
+    from pytest_embedcache.models.profile import ResourceProfile as ResourceProfile
     from pytest_embedcache.models.registry import ModelRegistry as ModelRegistry
     from pytest_embedcache.models.registry import default_registry as default_registry
     from pytest_embedcache.spec import ModelSpec as ModelSpec
     from pytest_embedcache.vectors.api import get_model as get_model
     from pytest_embedcache.vectors.cached_model import CachedModel as CachedModel
+    from pytest_embedcache.vectors.loading import get_embedding_provider as get_embedding_provider
+    from pytest_embedcache.vectors.loading import preload as preload
+    from pytest_embedcache.vectors.loading import preload_embeddings as preload_embeddings
+    from pytest_embedcache.vectors.loading import reset as reset
 
 __all__ = [
     "CachedModel",
     "EmbedCacheError",
     "ModelRegistry",
     "ModelSpec",
+    "ResourceProfile",
     "__version__",
     "default_registry",
+    "get_embedding_provider",
     "get_model",
+    "preload",
+    "preload_embeddings",
+    "reset",
 ]
 
 _HOMES = {
@@ -30,8 +41,13 @@ _HOMES = {
     "EmbedCacheError": "pytest_embedcache.errors",
     "ModelRegistry": "pytest_embedcache.models.registry",
     "ModelSpec": "pytest_embedcache.spec",
+    "ResourceProfile": "pytest_embedcache.models.profile",
     "default_registry": "pytest_embedcache.models.registry",
+    "get_embedding_provider": "pytest_embedcache.vectors.loading",
     "get_model": "pytest_embedcache.vectors.api",
+    "preload": "pytest_embedcache.vectors.loading",
+    "preload_embeddings": "pytest_embedcache.vectors.loading",
+    "reset": "pytest_embedcache.vectors.loading",
 }
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "ExportError",
     "FetchError",
     "KeyFieldError",
+    "LoadTimeoutError",
     "LockTimeoutError",
     "MissingExtraError",
     "ModelLoadError",
@@ -130,6 +131,22 @@ class ModelLoadError(EmbedCacheError, RuntimeError):
         super().__init__(f"model {name!r} could not be loaded ({backend}): {reason}. {remedy}")
         self.name = name
         self.backend = backend
+
+
+class LoadTimeoutError(EmbedCacheError, TimeoutError):
+    """A model was not loaded within the time that its caller gave; it may be a moment later.
+
+    Attributes: `name`, `waited`, in seconds, and `doing`, what was waited for.
+    """
+
+    def __init__(self, name: str, waited: float, doing: str) -> None:
+        super().__init__(
+            f"model {name!r} is not loaded after waiting {waited:.1f} s: {doing}. Give a longer "
+            "timeout, or ask again later: the load goes on."
+        )
+        self.name = name
+        self.waited = waited
+        self.doing = doing
 
 
 class MissingExtraError(EmbedCacheError, ImportError):

@@ -6,10 +6,11 @@ everybody who has it installed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
     from pytest_embedcache.models.backends import Backend
     from pytest_embedcache.models.registry import ModelRegistry
 
@@ -20,13 +21,16 @@ registry_factory: Callable[[], ModelRegistry] | None = None
 cache_factory: Callable[[], Any] | None = None
 #: In place of the package's own table of backends, as long as a test has fakes.
 backends: Mapping[str, Backend] | None = None
-
-Factories = tuple[Callable[[], Any] | None, Callable[[], Any] | None]
+#: The strategy of calls that name none, and of names that were not preloaded; None asks the
+#: environment.
+strategy: str | None = None
+#: Name -> strategy, of the models that were preloaded: later calls mean the same model.
+preloaded: dict[str, str] = {}
 
 
 def set_factories(
     registry: Callable[[], ModelRegistry] | None, cache: Callable[[], Any] | None
-) -> Factories:
+) -> tuple[Callable[[], ModelRegistry] | None, Callable[[], Any] | None]:
     """Let these build the defaults when they are first used; returns what was set before."""
     global registry_factory, cache_factory
     previous = registry_factory, cache_factory

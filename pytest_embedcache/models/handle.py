@@ -1,59 +1,32 @@
-"""One model's life: not loaded, loading, ready, or failed."""
+"""One model's life: unloaded, loading, ready, or failed."""
 
 from __future__ import annotations
 
-import itertools
-import logging
+import contextlib
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pytest_embedcache.models.collector import collector_paused
+from pytest_embedcache.errors import LoadTimeoutError
+from pytest_embedcache.models import background
+from pytest_embedcache.models.building import OF_THE_CALLER, build
+from pytest_embedcache.models.flight import Flight, seconds_left
+from pytest_embedcache.models.freed import give_back
+from pytest_embedcache.models.idle import AT_ONCE, NEVER, IdleUnloader, idle
+from pytest_embedcache.models.inflight import InFlight
+from pytest_embedcache.models.stats import Counts, Status
 from pytest_embedcache.models.turn import turn
 from pytest_embedcache.spec import ModelSpec
 
 if TYPE_CHECKING:
+    from pytest_embedcache.models.artifacts import ArtifactStore
     from pytest_embedcache.models.backends import Backend
+    from pytest_embedcache.models.metadata import ModelMetadata
 
-__all__ = ["OF_THE_CALLER", "Counts", "ModelHandle"]
-
-#: The item of a backend's state that is the calling thread's: absent while that has set nothing,
-#: and no part of what a model was like when it was loaded.
-OF_THE_CALLER = "autocast"
-
-_log = logging.getLogger(__name__)
-
-
-@dataclass
-class Counts:
-    """What happened to one model in this process; outlives its eviction.
-
-    `gets` counts calls that returned the model: `next()` on it is atomic and needs no lock.
-    """
-
-    gets: Iterator[int] = field(default_factory=itertools.count)
-    loads: int = 0
-    failures: int = 0
-    evictions: int = 0
-    #: Seconds of all loads, from the libraries imported to the model built.
-    load_seconds: float = 0.0
-    #: Seconds of importing the libraries, where this process had not imported them.
-    import_seconds: float = 0.0
-
-    @property
-    def gets_so_far(self) -> int:
-        """The number of gets; reading it does not count."""
-        return int(repr(self.gets)[len("count(") : -1])
-
-
-class _Flight:
-    """One attempt to load, with those who wait for it."""
-
-    def __init__(self) -> None:
-        self.done = threading.Event()
-        self.error: BaseException | None = None
+__all__ = ["OF_THE_CALLER", "Counts", "ModelHandle", "Status"]
 
 
 class ModelHandle:
@@ -62,22 +35,25 @@ class ModelHandle:
     Args:
         spec: The resolved spec.
         backend: Builds the model.
+        artifacts: The machine's prepared models; None is the default store.
         asked_as: The name under which it was first asked for; for people.
-        after_import: Called with whether the libraries were imported just now, before the model
-            is built.
+        after_import: Called with whether the libraries were imported just now, before building.
         counts: Where to count; shared with the registry.
+        idle: Seconds without use after which the model is unloaded (0 is at the end of each use,
+            -1 never), and who keeps that time.
 
     Attributes:
-        model: The model, None unless it is ready. Reading it is the whole of a hit.
-        hits: The counter of gets.
-        error: What the last attempt failed with, as text (the exception itself would keep every
-            frame that it passed through), None where it succeeded.
+        model: The model, None unless it is ready. Reading it is the whole of a hit; who encodes
+            with it uses `using`, and who may change it `hand_out`.
+        error: What the last attempt failed with, as text (the exception would keep every frame
+            that it passed through), None where it succeeded.
         load_time: Seconds of the last load, None before.
         signature: Of the files that were loaded, None where they changed meanwhile.
         pristine: The model's state right after it was loaded.
-        handed_out: Somebody got the model to change it: its vectors are no longer those of its
-            files.
-        encoding: Held around a call of the model; its tokenizer is not safe in threads.
+        handed_out: Somebody got it to change it, and so it is never unloaded.
+        lent: Somebody got it bare from the registry, and may have changed it as well.
+        encoding: Held around a call of the model: its tokenizer is not safe in threads.
+        pinned: It stays, however long nobody uses it.
     """
 
     def __init__(
@@ -85,9 +61,11 @@ class ModelHandle:
         spec: ModelSpec,
         backend: Backend,
         *,
+        artifacts: ArtifactStore | None = None,
         asked_as: str | None = None,
         after_import: Callable[[bool], None] | None = None,
         counts: Counts | None = None,
+        idle: tuple[float, IdleUnloader] = (NEVER, idle),
     ) -> None:
         self.spec = spec
         self.asked_as = asked_as or spec.name
@@ -100,11 +78,27 @@ class ModelHandle:
         self.pristine: tuple[tuple[str, str], ...] = ()
         self.handed_out = False
         self.encoding = threading.RLock()
+        self.lent = False
+        self.idle_timeout, self._unloader = idle
+        self.pinned = False
         self._backend = backend
+        self._artifacts = artifacts
         self._after_import = after_import
         self._lock = threading.Lock()
-        self._flight: _Flight | None = None
+        self._flight: Flight | None = None
         self._in_load = False
+        self._in_flight = InFlight()
+        #: The model that was unloaded, should somebody still have it.
+        self._unloaded: Callable[[], Any] = lambda: None
+
+    @property
+    def status(self) -> Status:
+        """Whether it is unloaded, loading, ready or failed."""
+        if self.is_loaded:
+            return Status.READY
+        if self.is_loading:
+            return Status.LOADING
+        return Status.UNLOADED if self.error is None else Status.FAILED
 
     @property
     def is_loaded(self) -> bool:
@@ -116,96 +110,118 @@ class ModelHandle:
         """Whether somebody is loading it now."""
         return self._flight is not None
 
-    def get(self) -> Any:
+    @property
+    def may_be_changed(self) -> bool:
+        """Whether its vectors may no longer be those of its files."""
+        return self.handed_out or self.lent
+
+    @property
+    def metadata(self) -> ModelMetadata:
+        """What the model's configuration says of it; loads nothing."""
+        from pytest_embedcache.models.backends import describe  # which imports this module
+
+        return describe(self._backend, self.spec, self._artifacts)
+
+    @property
+    def dimension(self) -> int | None:
+        """Columns of its vectors, before `truncate_dim`; loads nothing."""
+        return self.metadata.dimension
+
+    def get(self, timeout: float | None = 60.0) -> Any:
         """Return the model; load it, or wait for whoever does.
 
         A failed attempt raises its error in everyone who waited for it, and is not remembered:
-        the next call tries again.
+        the next call tries again. `timeout` is how many seconds to wait for others: for the thread
+        that loads it, or for another model's load; None for as long as it takes. Where this call
+        itself loads, the load takes as long as it takes.
+
+        Raises `LoadTimeoutError` where the wait was over before the load.
         """
-        while self.model is None:
-            mine = _Flight()
+        until = None if timeout is None else time.monotonic() + timeout
+        while (model := self.model) is None:
+            mine = Flight(background=background.is_here())
             try:
                 # Who is called by a load has the turn: nobody else can be loading, and a flight
                 # under way waits for this thread.
                 flight = mine if turn.is_mine else self._board(mine)
                 if flight is mine:
-                    self._load_in_turn()
-                    break
+                    return self._load_in_turn(mine, until)
             except BaseException as error:
                 mine.error = error
                 raise
             finally:
                 self._land(mine)
-            flight.done.wait()
-            if isinstance(flight.error, Exception):
-                raise flight.error
-            # Without an error the model is there. Where the loading thread was interrupted, which
-            # is no error of ours, take over.
-        return self.model
-
-    def _board(self, mine: _Flight) -> _Flight:
-        with self._lock:
-            if self._flight is None:
-                self._flight = mine
-            return self._flight
-
-    def _land(self, mine: _Flight) -> None:
-        with self._lock:
-            if self._flight is mine:
-                self._flight = None
-        mine.done.set()
-
-    def _load_in_turn(self) -> None:
-        if self.is_loaded:  # the second check: a flight landed since the first
-            return
-        with turn:
-            if self.model is not None:  # the third: who had the turn before needed it as well
-                return
-            if self._in_load:
-                raise RuntimeError(f"loading model {self.asked_as!r} asks for itself")
-            self._in_load = True
-            try:
-                self.model = self._load()
-                self.error = None
-            except Exception as error:
-                self.error = f"{type(error).__name__}: {error}"
-                self.counts.failures += 1
-                raise
-            finally:
-                self._in_load = False
-
-    def _load(self) -> Any:
-        _log.info(
-            "Loading SentenceTransformer model (one-time initialization): %s on %s",
-            self.asked_as,
-            self.spec.device,
-        )
-        with collector_paused():
-            start = time.perf_counter()
-            fresh = self._backend.import_libraries()
-            imported = time.perf_counter()
-            if self._after_import is not None:
-                self._after_import(fresh)
-            before = self._backend.signature(self.spec)
-            begun = time.perf_counter()
-            model = self._backend.load(self.spec)
-            self.load_time = time.perf_counter() - begun
-            self.signature = before if self._backend.signature(self.spec) == before else None
-            state = self._backend.state(model)
-            self.pristine = tuple(item for item in state if item[0] != OF_THE_CALLER)
-        self.counts.loads += 1
-        self.counts.load_seconds += self.load_time
-        if fresh:
-            self.counts.import_seconds += imported - start
-        _log.info("✅ SentenceTransformer model '%s' loaded and cached", self.asked_as)
+            flight.wait(self.asked_as, until)
+            # The model is there, or was; or the loader was interrupted: then take over.
         return model
+
+    def start_loading(self) -> None:
+        """Load in a thread beside this one; returns at once, nothing is done twice.
+
+        What goes wrong is logged, and is in `error`.
+        """
+        mine = Flight(background=True)
+        if self.is_loaded or self._board(mine) is not mine:
+            return
+        try:
+            background.start(lambda: self._load_quietly(mine), f"load {self.asked_as}")
+        except BaseException as error:
+            mine.error = error
+            self._land(mine)
+            raise
+
+    def unload(self, timeout: float = 0.0) -> bool:
+        """Let the model go, and its memory with it; the next use loads it again.
+
+        Waits `timeout` seconds at most for those who use it. False where that was not enough, where
+        there is no model, or where it was changed: what comes from the files would be another one.
+        Whoever has it bare keeps it, and it is that very object which the next use finds.
+        """
+        with self._in_flight.empty(timeout) as is_empty:
+            model = self.model
+            if model is None or not is_empty or self.handed_out:
+                return False
+            if self._backend.state(model) != self.pristine:
+                return False
+            with contextlib.suppress(TypeError):  # an object that nobody can refer to weakly
+                self._unloaded = weakref.ref(model)
+            self.model = None
+            self.counts.unloads += 1
+        del model
+        give_back(self.spec.device)
+        return True
+
+    @contextmanager
+    def held(self) -> Iterator[Any]:
+        """The model, loaded, and not unloaded inside; its time without use begins at the end."""
+        try:
+            with self._in_flight.entered():
+                yield self.get(timeout=None)
+        finally:
+            if self.idle_timeout >= AT_ONCE and self._in_flight.is_empty:
+                self._unloader.used(self)
+
+    @contextmanager
+    def using(self) -> Iterator[Any]:
+        """As `held`, and for one thread at a time."""
+        # Loaded first: a load may need a model that others are using.
+        with self.held() as model, self.encoding:
+            yield model
+
+    def hand_out(self) -> Any:
+        """The model, for somebody who may change it: it is never unloaded from here on."""
+        with self.held() as model:
+            self.handed_out = True
+            return model
 
     def state(self) -> tuple[tuple[str, str], ...]:
         """What differs from the loaded model as it was; empty as long as nobody changed it.
 
         As the calling thread sees it: in its block of autocast a model is another.
         """
-        now = self._backend.state(self.model)
+        if (model := self.model) is None:  # what was changed is not unloaded
+            return ()
+        now = self._backend.state(model)
         return () if now == self.pristine else now
 
     def after_fork(self) -> None:
@@ -214,3 +230,63 @@ class ModelHandle:
         self.encoding = threading.RLock()
         self._flight = None
         self._in_load = self._in_load and turn.is_mine
+        self._in_flight = InFlight()
+
+    def _board(self, mine: Flight) -> Flight:
+        with self._lock:
+            if self._flight is None:
+                self._flight = mine
+            return self._flight
+
+    def _land(self, mine: Flight) -> None:
+        with self._lock:
+            if self._flight is mine:
+                self._flight = None
+        mine.done.set()
+
+    def _load_quietly(self, mine: Flight) -> None:
+        mine.thread = threading.current_thread().name
+        try:
+            self._load_in_turn(mine, None)
+        except Exception as error:
+            mine.error = error
+            background.say_failed(self.asked_as, error)
+        finally:  # where it is interrupted, whoever waits takes over
+            self._land(mine)
+
+    def _load_in_turn(self, flight: Flight, until: float | None) -> Any:
+        if (model := self.model) is not None:  # the second check: one landed since the first
+            return model
+        if not turn.acquire(seconds_left(until)):
+            raise LoadTimeoutError(self.asked_as, flight.waited, flight.doing)
+        try:
+            if (model := self.model) is not None:  # the third: who had the turn needed it as well
+                return model
+            if self._in_load:
+                raise RuntimeError(f"loading model {self.asked_as!r} asks for itself")
+            self._in_load = True
+            try:
+                model = self._unloaded() or self._load(flight)
+                self.model = model
+                self.error = None
+            except Exception as error:
+                self.error = f"{type(error).__name__}: {error}"
+                self.counts.failures += 1
+                raise
+            finally:
+                self._in_load = False
+        finally:
+            turn.release()
+        if self.idle_timeout > AT_ONCE:
+            self._unloader.used(self)
+        return model
+
+    def _load(self, flight: Flight) -> Any:
+        turn.model = self.asked_as
+        given = (self.asked_as, self._after_import, self.counts, flight)
+        loaded = build(self.spec, self._backend, *given)
+        self.load_time = loaded.seconds
+        self.signature = loaded.signature
+        self.pristine = loaded.pristine
+        self.lent = False  # whoever had one had another one
+        return loaded.model

@@ -5,6 +5,7 @@ Everything here is also what the loaded model says before anybody changed it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -26,14 +27,15 @@ _PLAIN_MODULES = frozenset(
 _ROLE_KEYS = ("query_length", "document_length", "query_expansion")
 _PLAIN_TASK = "feature-extraction"
 _NEUTRAL = frozenset(("Normalize", "LayerNorm", "Dropout"))
-_POOLING_FLAGS = (
-    "pooling_mode_cls_token",
-    "pooling_mode_max_tokens",
-    "pooling_mode_mean_tokens",
-    "pooling_mode_mean_sqrt_len_tokens",
-    "pooling_mode_weightedmean_tokens",
-    "pooling_mode_lasttoken",
-)
+#: By the name that sentence-transformers gives it, the key of its older configurations.
+_POOLING_NAMES = {
+    "cls": "pooling_mode_cls_token",
+    "max": "pooling_mode_max_tokens",
+    "mean": "pooling_mode_mean_tokens",
+    "mean_sqrt_len_tokens": "pooling_mode_mean_sqrt_len_tokens",
+    "weightedmean": "pooling_mode_weightedmean_tokens",
+    "lasttoken": "pooling_mode_lasttoken",
+}
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,10 @@ class ModelMetadata:
         truncate_dim: Dimension to which vectors are cut by default.
         has_roles: Whether query and document may be treated differently other than by a prompt:
             there is a router, or a module that is not known to be plain.
+        pooling: How tokens become one vector (`mean`, `cls`, …; several are joined by `+`), None
+            where nothing is pooled.
+        parameters: Numbers in the weights, None where only reading all of them would tell.
+        size: Bytes of the weights on the disk.
     """
 
     dimension: int | None = None
@@ -58,10 +64,18 @@ class ModelMetadata:
     default_prompt_name: str | None = None
     truncate_dim: int | None = None
     has_roles: bool = False
+    # For people: keys have nothing to do with these.
+    pooling: str | None = field(default=None, compare=False)
+    parameters: int | None = field(default=None, compare=False)
+    size: int | None = field(default=None, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
         """The same in built-in types."""
         return asdict(self)
+
+    def for_keys(self) -> dict[str, Any]:
+        """What can be in a key, in built-in types."""
+        return {f.name: asdict(self)[f.name] for f in fields(self) if f.compare}
 
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> Self:
@@ -78,6 +92,7 @@ def read_metadata(path: str) -> ModelMetadata:
     saved = config.get("similarity_fn_name")
     prompts = config.get("prompts")
     first = modules[0][0] if modules else root
+    parameters, size = _weights(modules)
     return ModelMetadata(
         dimension=_dimension(modules),
         max_seq_length=_max_seq_length(first),
@@ -86,6 +101,9 @@ def read_metadata(path: str) -> ModelMetadata:
         default_prompt_name=config.get("default_prompt_name"),
         truncate_dim=config.get("truncate_dim"),
         has_roles=any(_knows_roles(directory, kind) for directory, kind in found),
+        pooling=_pooling(modules),
+        parameters=parameters,
+        size=size,
     )
 
 
@@ -149,11 +167,40 @@ def _dimension(modules: list[tuple[Path, str]]) -> int | None:
     return None
 
 
+def _weights(modules: list[tuple[Path, str]]) -> tuple[int | None, int | None]:
+    """How many numbers the weights have, by their headers, and how many bytes."""
+    parameters: int | None = 0
+    size = 0
+    for directory in dict.fromkeys(directory for directory, _ in modules):
+        try:
+            for file in weights_of(directory):
+                size += file.stat().st_size
+                if file.suffix != ".safetensors":
+                    parameters = None
+                elif parameters is not None:
+                    table, _ = read_header(file)
+                    parameters += sum(math.prod(entry["shape"]) for entry in table.values())
+        except (OSError, ValueError):  # damaged: whoever loads it will be told
+            return None, None
+    return (parameters, size) if size else (None, None)
+
+
+def _pooling(modules: list[tuple[Path, str]]) -> str | None:
+    for directory, kind in modules:
+        if kind == "Pooling":
+            config = _read(directory / "config.json")
+            modes = config.get("pooling_mode")
+            if modes is None:
+                modes = [name for name, flag in _POOLING_NAMES.items() if config.get(flag)]
+            return modes if isinstance(modes, str) else "+".join(map(str, modes)) or None
+    return None
+
+
 def _pooled(config: dict[str, Any]) -> int | None:
     width = config.get("embedding_dimension", config.get("word_embedding_dimension"))
     modes = config.get("pooling_mode")
     if modes is None:
-        count = sum(bool(config.get(flag)) for flag in _POOLING_FLAGS)
+        count = sum(bool(config.get(flag)) for flag in _POOLING_NAMES.values())
     else:
         count = 1 if isinstance(modes, str) else len(modes)
     return width * max(1, count) if isinstance(width, int) else None

@@ -12,11 +12,13 @@ from typing import Any
 from pytest_embedcache.errors import ModelNotFoundError, ModelSpecError, SnapshotError
 from pytest_embedcache.models import defaults
 from pytest_embedcache.models.artifacts import ArtifactStore
-from pytest_embedcache.models.backends import BACKENDS, Backend
-from pytest_embedcache.models.handle import Counts, ModelHandle
+from pytest_embedcache.models.backends import BACKENDS, Backend, describe
+from pytest_embedcache.models.handle import ModelHandle
 from pytest_embedcache.models.identity import Identity
+from pytest_embedcache.models.idle import IdleUnloader, default_idle_timeout, idle
+from pytest_embedcache.models.metadata import ModelMetadata
 from pytest_embedcache.models.naming import fitting
-from pytest_embedcache.models.stats import ModelStats, RegistryStats
+from pytest_embedcache.models.stats import Counts, ModelStats, RegistryStats
 from pytest_embedcache.models.turn import turn
 from pytest_embedcache.spec import ModelSpec
 
@@ -42,6 +44,9 @@ class ModelRegistry:
             long as a test has them.
         after_import: Called before a model is built, with whether the libraries were imported
             just now. The pytest plugin sets threads and freezes the garbage collector there.
+        idle_timeout: Seconds without use after which a model is unloaded; 0 is at the end of each
+            use, -1 never; `None` is what `EMBEDCACHE_MODEL_TIMEOUT` says, else never.
+        unloader: Keeps that time.
     """
 
     def __init__(
@@ -50,8 +55,12 @@ class ModelRegistry:
         cache_dir: str | os.PathLike[str] | None = None,
         backends: Mapping[str, Backend] | None = None,
         after_import: Callable[[bool], None] | None = None,
+        idle_timeout: float | None = None,
+        unloader: IdleUnloader = idle,
     ) -> None:
         self.after_import = after_import
+        self.idle_timeout = default_idle_timeout() if idle_timeout is None else idle_timeout
+        self._unloader = unloader
         self._cache_dir = cache_dir
         self.backends = backends
         self._lock = threading.RLock()
@@ -86,7 +95,7 @@ class ModelRegistry:
             model = handle.model
             if model is not None:
                 next(handle.hits)
-                handle.handed_out = True
+                handle.lent = True
                 return model
         return self._get_slowly(spec)
 
@@ -118,6 +127,15 @@ class ModelRegistry:
             # Not here, or not whole: preparing mends it, or says why it cannot be mended.
             return backend.identify(self.resolve(spec), self.artifacts)
 
+    def metadata(self, spec: ModelSpec | str) -> ModelMetadata:
+        """What its configuration says, or said when it was last identified. Raises as that does."""
+        if isinstance(spec, str):
+            spec = ModelSpec(spec)
+        try:
+            return describe(self._backend(spec), spec, self.artifacts)
+        except (ModelNotFoundError, SnapshotError):
+            return self.identify(spec).metadata
+
     def resolve(self, spec: ModelSpec | str) -> ModelSpec:
         """Return the spec under which the model is kept; its files are here afterwards."""
         if isinstance(spec, str):
@@ -139,6 +157,7 @@ class ModelRegistry:
                         evictions=counts.evictions,
                         load_seconds=counts.load_seconds,
                         import_seconds=counts.import_seconds,
+                        unloads=counts.unloads,
                     )
                     for spec, counts in self._counts.items()
                 )
@@ -178,14 +197,15 @@ class ModelRegistry:
         if not isinstance(spec, ModelSpec):
             return self.get(ModelSpec(spec))
         lasting = means_the_same_later(spec)  # asked first: the directory may change meanwhile
-        resolved = self.resolve(spec)
-        handle = self._handle(resolved, asked_as=spec.name)
-        model = handle.get()
+        # A spelling that is known means what it meant, though the model was unloaded since and a
+        # branch has moved.
+        handle = self._handles.get(spec) or self._handle(self.resolve(spec), asked_as=spec.name)
+        model = handle.get(timeout=None)
         next(handle.hits)
-        handle.handed_out = True
+        handle.lent = True
         if lasting:
             with self._lock:
-                if self._handles.get(resolved) is handle:  # not evicted meanwhile
+                if self._handles.get(handle.spec) is handle:  # not evicted meanwhile
                     self._handles[spec] = handle
         return model
 
@@ -196,6 +216,8 @@ class ModelRegistry:
                 handle = self._handles[resolved] = ModelHandle(
                     resolved,
                     self._backend(resolved),
+                    artifacts=self.artifacts,
+                    idle=(self.idle_timeout, self._unloader),
                     asked_as=asked_as,
                     after_import=self.after_import,
                     counts=self._counts.setdefault(resolved, Counts()),
@@ -251,6 +273,7 @@ def swap_default_registry(registry: ModelRegistry | None) -> ModelRegistry | Non
     global _default
     with _default_lock:
         previous, _default = _default, registry
+    defaults.preloaded.clear()  # into the other one
     return previous
 
 

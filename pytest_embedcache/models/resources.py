@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
+from pytest_embedcache.models.limits import quota_of_cores
+
 __all__ = ["best_device", "concrete_device", "threads_per_worker", "usable_cores"]
 
-_CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 
-
-def usable_cores(limit_file: Path = _CGROUP_LIMIT) -> int:
-    """The cores that this process may use, at least 1: affinity, and a container's quota.
-
-    The quota is cgroup v2's `cpu.max`, "quota period" in microseconds
-    (https://docs.kernel.org/admin-guide/cgroup-v2.html).
-    """
+def usable_cores(root: Path = Path("/")) -> int:
+    """The cores that this process may use, at least 1: affinity, and a container's quota."""
     if sys.platform == "linux":
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
-    try:
-        quota, period = limit_file.read_text(encoding="ascii").split()
-        if quota != "max":
-            cores = min(cores, math.ceil(int(quota) / int(period)))
-    except (OSError, ValueError, ZeroDivisionError):
-        pass
-    return max(1, cores)
+    return max(1, min(cores, quota_of_cores(root) or cores))
 
 
 def threads_per_worker(workers: int, cores: int | None = None) -> int:

@@ -16,11 +16,14 @@ __all__ = ["Turn", "turn"]
 class Turn:
     """A lock that knows its holder, and lets it in again: remote code may load a model of its own.
 
-    Attribute `taken`: whether anybody ever had it, in this process or in one it was forked from.
+    Attributes:
+        taken: Whether anybody ever had it, in this process or in one it was forked from.
+        model: Whose turn it is; for people who wait.
     """
 
     def __init__(self) -> None:
         self.taken = False
+        self.model: str | None = None
         self._lock = threading.RLock()
         self._holder: int | None = None
         self._depth = 0
@@ -37,11 +40,25 @@ class Turn:
         """Whether the calling thread is loading a model."""
         return self._holder == threading.get_ident()
 
-    def __enter__(self) -> None:
-        self._lock.acquire()
+    def acquire(self, timeout: float | None = None) -> bool:
+        """Wait `timeout` seconds at most, or as long as it takes; False where it is not free."""
+        if not self._lock.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
+            return False
         self._holder = threading.get_ident()
         self._depth += 1
         self.taken = True
+        return True
+
+    def release(self) -> None:
+        """Leave it to the next."""
+        self._depth -= 1
+        if not self._depth:
+            self._holder = None
+            self.model = None
+        self._lock.release()
+
+    def __enter__(self) -> None:
+        self.acquire()
 
     def __exit__(
         self,
@@ -49,10 +66,7 @@ class Turn:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._depth -= 1
-        if not self._depth:
-            self._holder = None
-        self._lock.release()
+        self.release()
 
 
 turn = Turn()

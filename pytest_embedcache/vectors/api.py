@@ -6,19 +6,20 @@ import atexit
 import functools
 import os
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from pytest_embedcache.errors import SettingsError
+from pytest_embedcache import notices
+from pytest_embedcache.errors import ExportError, MissingExtraError
 from pytest_embedcache.files import cache_directory
 from pytest_embedcache.models import defaults
 from pytest_embedcache.models import registry as registries
 from pytest_embedcache.models.registry import ModelRegistry, default_registry
+from pytest_embedcache.models.strategies import Strategy, default_strategy, strategy_named
 from pytest_embedcache.spec import ModelSpec
 from pytest_embedcache.vectors import history
 from pytest_embedcache.vectors.cache import VectorCache
 from pytest_embedcache.vectors.cached_model import CachedModel
+from pytest_embedcache.vectors.store_settings import StoreSettings
 
 if TYPE_CHECKING:
     from pytest_embedcache.vectors.policy import Policy
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "StoreSettings",
+    "by_strategy",
     "cached_model",
     "default_cache",
     "get_model",
@@ -34,80 +36,6 @@ __all__ = [
     "open_redis",
     "swap_default_cache",
 ]
-
-_GIB = 2**30
-
-
-@dataclass(frozen=True)
-class StoreSettings:
-    """Where vectors are kept, and how much of them.
-
-    Attributes:
-        directory: The cache directory; `None` is the default one.
-        cache_max_size: Bytes of the SQLite store; the least recently used go first.
-        cache_ttl: Seconds after which a vector in SQLite is computed anew; `None` keeps it.
-        memory_max_size: Bytes of the memory tier.
-        memory_ttl: Seconds that a vector stays in memory from when it was put or found; `None` is
-            `cache_ttl`, so that a process that runs for weeks computes anew what is to be.
-        redis_url: A Redis that several machines share, `redis://` or `rediss://`; `None` for none.
-            Not in the repr: it may hold a password.
-        redis_prefix: The first part of its keys.
-        redis_ttl: Seconds after which a vector in Redis goes.
-        redis_cluster: Whether the Redis is a cluster, of which the URL names one node.
-    """
-
-    directory: str | None = None
-    cache_max_size: int = 4 * _GIB
-    cache_ttl: float | None = None
-    memory_max_size: int = _GIB // 8
-    memory_ttl: float | None = None
-    redis_url: str | None = field(default=None, repr=False)
-    redis_prefix: str = "embed"
-    redis_ttl: int = 7 * 24 * 3600
-    redis_cluster: bool = False
-
-    @classmethod
-    def from_environment(cls, directory: str | None = None) -> Self:
-        """`EMBEDCACHE_` + `CACHE_MAX_SIZE`, `CACHE_TTL`, `MEMORY_MAX_SIZE`, `MEMORY_TTL`, …
-
-        Raises `SettingsError` for a number that is none.
-        """
-        found: dict[str, Any] = {}
-        for name, read in _READ.items():
-            variable = f"EMBEDCACHE_{name.upper()}"
-            if text := os.environ.get(variable):
-                try:
-                    found[name] = read(text)
-                except ValueError as error:
-                    raise SettingsError(name, text, variable, str(error)) from error
-        return cls(directory=directory, **found)
-
-
-def _positive(text: str) -> int:
-    value = int(text) if text.strip().isdecimal() else 0
-    if value <= 0:
-        raise ValueError("give a whole number above 0")
-    return value
-
-
-def _yes(text: str) -> bool:
-    if text.lower() in ("1", "true", "yes", "on"):
-        return True
-    if text.lower() in ("0", "false", "no", "off"):
-        return False
-    raise ValueError("give 1 or 0")
-
-
-_READ: dict[str, Callable[[str], Any]] = {
-    "cache_max_size": _positive,
-    "cache_ttl": _positive,
-    "memory_max_size": _positive,
-    "memory_ttl": _positive,
-    "redis_url": str,
-    "redis_prefix": str,
-    "redis_ttl": _positive,
-    "redis_cluster": _yes,
-}
 
 
 def open_cache(
@@ -149,7 +77,8 @@ def open_redis(settings: StoreSettings) -> RedisStore | None:
 
 _default: VectorCache | None = None
 _default_lock = threading.Lock()
-_Models = dict[tuple[VectorCache, ModelSpec], CachedModel]
+#: By cache and spec; that of a strategy which another backend may serve also by its name.
+_Models = dict[tuple[Any, ...], CachedModel]
 #: The attribute of a registry with its count of evictions when the models were made, and the
 #: models. There, since they refer to it: in a dictionary here, even a weak one, they would keep
 #: every registry of every test alive.
@@ -198,10 +127,11 @@ def swap_default_cache(cache: VectorCache | None) -> VectorCache | None:
 def get_model(
     name: str | os.PathLike[str],
     *,
+    strategy: str | None = None,
     device: str | None = "cpu",
     revision: str | None = None,
-    backend: str = "torch",
-    form: str = "float32",
+    backend: str | None = None,
+    form: str | None = None,
     dtype: str | None = None,
     trust_remote_code: bool = False,
     cache_folder: str | None = None,
@@ -209,22 +139,67 @@ def get_model(
 ) -> CachedModel:
     """Return the model `name`: one object for everyone in the process, its vectors cached.
 
-    The arguments are those of `ModelSpec`. Nothing is loaded yet: that happens at the first text
-    whose vector is in no store. A name means one model for the life of the process
+    `strategy` says when it is loaded, and in which form: with `lazy` at the first text whose vector
+    is in no store. None is the strategy of its `preload`, else `EMBEDCACHE_STRATEGY`, else `lazy`.
+    The other arguments are those of `ModelSpec`. A name means one model for the life of the process
     (`default_registry().evict(name)` asks anew).
 
     Raises:
         ModelNotFoundError, FetchError, SnapshotError, LockTimeoutError: No such model can be had.
+        ExportError, MissingExtraError: Not in this form.
         ModelSpecError: A value cannot be used.
     """
+    chosen = default_strategy(name) if strategy is None else strategy_named(strategy)
+    left_open = strategy is None
     options = (device, revision, backend, form, dtype, trust_remote_code, cache_folder)
     if token is None and isinstance(name, str) and cache_folder is None:
-        spec = _spec(name, *options)
+        spec = _spec(name, chosen, left_open, *options)
     else:  # a token is not kept, and a relative path means another directory elsewhere
-        spec = _spec.__wrapped__(name, *options, token)
-    return cached_model(
-        registries._default or default_registry(), _default or default_cache(), spec
-    )
+        spec = _spec.__wrapped__(name, chosen, left_open, *options, token)
+    registry, cache = registries._default or default_registry(), _default or default_cache()
+    return by_strategy(registry, cache, spec, chosen, named=backend is not None)
+
+
+def by_strategy(
+    registry: ModelRegistry,
+    cache: VectorCache,
+    spec: ModelSpec,
+    strategy: Strategy,
+    *,
+    named: bool = False,
+) -> CachedModel:
+    """`cached_model` of a spec that the strategy has decided; its load begins if it has to.
+
+    Nothing serves instead of a backend that the caller has `named`.
+    """
+    if strategy.instead is not None and not named:
+        return _with_instead(registry, cache, spec, strategy.instead)
+    model = cached_model(registry, cache, spec)
+    if strategy.at_once:
+        model.start_loading()
+    return model
+
+
+def _with_instead(
+    registry: ModelRegistry, cache: VectorCache, spec: ModelSpec, instead: str
+) -> CachedModel:
+    """The model of `spec`; where it cannot be prepared, the one of the backend `instead`."""
+    key = (cache, spec, instead)
+    evictions, models = vars(registry).get(_SLOT, _NONE)
+    if evictions == registry.evictions and (kept := models.get(key)) is not None:
+        found: CachedModel = kept
+        return found
+    lasting = registries.means_the_same_later(spec)
+    try:
+        model = cached_model(registry, cache, spec)
+    except (ExportError, MissingExtraError) as error:
+        notices.degraded(f"{spec.name} is served by the backend {instead}: {error}")
+        model = cached_model(registry, cache, spec.replace(backend=instead, form="float32"))
+    with _default_lock:
+        evictions, models = vars(registry).get(_SLOT, _NONE)
+        if lasting and evictions == registry.evictions:
+            models[key] = model
+    return model
 
 
 def cached_model(registry: ModelRegistry, cache: VectorCache, spec: ModelSpec) -> CachedModel:
@@ -260,20 +235,23 @@ def _keep(
 @functools.lru_cache(maxsize=256)
 def _spec(
     name: str,
+    strategy: Strategy,
+    left_open: bool,
     device: str | None,
     revision: str | None,
-    backend: str,
-    form: str,
+    backend: str | None,
+    form: str | None,
     dtype: str | None,
     trust_remote_code: bool,
     cache_folder: str | None,
     token: str | bool | None = None,
 ) -> ModelSpec:
+    kind = strategy.kind(backend, form, chosen=not left_open)
     return ModelSpec(
         name,
         revision=revision,
-        backend=backend,
-        form=form,
+        backend=kind[0],
+        form=kind[1],
         device=device,
         dtype=dtype,
         trust_remote_code=trust_remote_code,

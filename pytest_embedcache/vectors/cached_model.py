@@ -96,10 +96,9 @@ class CachedModel(Delegating):
             """The whole call to the model, its errors and all."""
             form = {"precision": precision, "pool": pool}
             form |= {"convert_to_numpy": convert_to_numpy, "convert_to_tensor": convert_to_tensor}
-            handle = self._source.load("encode() of what cannot be stored")
-            with handle.encoding:
-                arguments = self._inner(handle.model, call, options | form)
-                found = handle.model.encode(inputs, output_value=output_value, **arguments)
+            with self._source.handle("encode() of what cannot be stored").using() as model:
+                arguments = self._inner(model, call, options | form)
+                found = model.encode(inputs, output_value=output_value, **arguments)
             if texts is not None and not single and len(found) != len(texts):
                 raise EncodeError(self.name, len(texts), tuple(getattr(found, "shape", ())))
             return found
@@ -181,10 +180,10 @@ class CachedModel(Delegating):
         if handle is None and metadata.dimension is not None:
             cut = metadata.truncate_dim
             return metadata.dimension if cut is None else min(metadata.dimension, cut)
-        model = (handle or self._source.load("its dimension")).model
-        ask = getattr(model, "get_embedding_dimension", None)
-        found: int | None = ask() if ask else model.get_sentence_embedding_dimension()
-        return found
+        with (handle or self._source.handle("its dimension")).held() as model:
+            ask = getattr(model, "get_embedding_dimension", None)
+            found: int | None = ask() if ask else model.get_sentence_embedding_dimension()
+            return found
 
     def get_sentence_embedding_dimension(self) -> int | None:
         """The older name of `get_embedding_dimension`."""
@@ -279,7 +278,7 @@ class CachedModel(Delegating):
 
     def __reduce__(self) -> tuple[Any, ...]:
         handle = self._source.loaded()
-        if handle is not None and (handle.handed_out or handle.state()):
+        if handle is not None and (handle.may_be_changed or handle.state()):
             raise TypeError(
                 f"{self!r} was changed, or handed out to be changed, and a pickle of it would be "
                 "the model of its files; pickle unwrap() instead"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pytest_embedcache.models.handle import ModelHandle
+from pytest_embedcache.models.metadata import ModelMetadata
 from pytest_embedcache.models.roles import prompts_as_loaded
 from pytest_embedcache.vectors.source import ModelSource
 
@@ -48,12 +49,36 @@ class Delegating:
         Whoever gets it may change it, so its vectors are neither read from the store nor written
         to it any more. With `copy`, a private copy, and the store stays in use.
         """
-        handle = self._source.load("unwrap()")
+        handle = self._source.handle("unwrap()")
         if copy:
-            with handle.encoding:
-                return _deep_copy(handle.model)
-        handle.handed_out = True
-        return handle.model
+            with handle.using() as model:
+                return _deep_copy(model)
+        return handle.hand_out()
+
+    @property
+    def handle(self) -> ModelHandle:
+        """The model's life in this process: `is_loaded`, `error`, `start_loading()`, `unload()`, …
+
+        Asking for it loads nothing.
+        """
+        return self._source.handle("its handle")
+
+    def ensure_loaded(self, *, pin: bool = False) -> None:
+        """Have the model in memory when this returns; in replay there is none, and need be none.
+
+        With `pin` it stays there, however long nobody uses it. Raises `EmbedCacheError` where it
+        cannot be had.
+        """
+        self._source.preload(pin=pin)
+
+    def start_loading(self) -> None:
+        """`ensure_loaded` in a thread beside this one. What goes wrong is logged."""
+        self._source.start_loading()
+
+    @property
+    def metadata(self) -> ModelMetadata:
+        """What the model's configuration says: dimension, lengths, prompts, size; no load."""
+        return self._source.identity.metadata
 
     def eval(self) -> Any:
         """Itself: `encode` always computes in this mode."""
@@ -81,38 +106,41 @@ class Delegating:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         if name in _STATE:
             return self._state_of(name)
-        handle = self._source.load(name)
-        found = getattr(handle.model, name)  # what is not there is not handed out either
-        if name in _HARMLESS:
+        handle = self._source.handle(name)
+        with handle.held() as model:
+            found = getattr(model, name)  # what is not there is not handed out either
+            if name in _HARMLESS:
+                return found
+            if name in _ALONE:
+                return _alone(handle, name)
+            handle.hand_out()
             return found
-        if name in _ALONE:
-            return _alone(handle, found)
-        handle.handed_out = True
-        return found
 
     def _state_of(self, name: str) -> Any:
         handle = self._source.loaded()
+        model = handle.model if handle is not None else None
         metadata = self._source.identity.metadata
         if name == "prompts":
-            known = handle.model.prompts if handle else prompts_as_loaded(metadata.prompts)
+            known = prompts_as_loaded(metadata.prompts) if model is None else model.prompts
             return _Prompts(known, self._change_prompts)
-        if handle is None and name == "similarity_fn_name":
+        if model is None and name == "similarity_fn_name":
             return metadata.similarity
-        if handle is None and (name != "max_seq_length" or metadata.max_seq_length is not None):
+        if model is None and (name != "max_seq_length" or metadata.max_seq_length is not None):
             return getattr(metadata, name)
-        return getattr((handle or self._source.load(name)).model, name)
+        if model is not None:
+            return getattr(model, name)
+        with self._source.handle(name).held() as model:
+            return getattr(model, name)
 
     def _change_prompts(self, method: str, *args: Any, **kwargs: Any) -> None:
-        handle = self._source.load("changing its prompts")
-        with handle.encoding:
-            getattr(handle.model.prompts, method)(*args, **kwargs)
+        with self._source.handle("changing its prompts").using() as model:
+            getattr(model.prompts, method)(*args, **kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _STATE:
             value = dict(value) if isinstance(value, _Prompts) else value
-            handle = self._source.load(f"setting {name}")
-            with handle.encoding:  # not in the middle of an `encode`
-                setattr(handle.model, name, value)
+            with self._source.handle(f"setting {name}").using() as model:  # not amid an `encode`
+                setattr(model, name, value)
         elif hasattr(type(self), name):
             object.__setattr__(self, name, value)  # a test's stand-in for a method of ours
         else:
@@ -131,13 +159,15 @@ class Delegating:
         return iter(self.unwrap())
 
     def __len__(self) -> int:
-        return len(self._source.load("len()").model)
+        with self._source.handle("len()").held() as model:
+            return len(model)
 
     def __bool__(self) -> bool:
         return True  # without a load, which len() would need
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._source.load("calling it").model(*args, **kwargs)
+        with self._source.handle("calling it").held() as model:
+            return model(*args, **kwargs)
 
     def __copy__(self) -> Any:
         return self
@@ -151,10 +181,10 @@ def _deep_copy(model: Any) -> Any:
     return copy.deepcopy(model)
 
 
-def _alone(handle: ModelHandle, method: Callable[..., Any]) -> Callable[..., Any]:
+def _alone(handle: ModelHandle, method: str) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
-        with handle.encoding:
-            return method(*args, **kwargs)
+        with handle.using() as model:
+            return getattr(model, method)(*args, **kwargs)
 
     return call
 

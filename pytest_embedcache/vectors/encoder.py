@@ -154,34 +154,35 @@ class TextEncoder:
         `since` is the count of landings before they were looked for in the store.
         """
         self._cache.policy.missing(missing, keyed)
-        handle = self._source.load()
-        if not self._source.holds(keyed, handle):
-            raise _ChangedError
-        flights = self._cache.flights
-        fingerprint = keyed.identity.fingerprint
-        done: Vectors = {}
-        while left := [key for key in missing if key not in done]:
-            mine: list[bytes] = []
-            try:
-                others, landings = flights.claim(fingerprint, left, mine)
-                if landings != since:
-                    # Somebody stored vectors after we looked: perhaps these.
-                    self._land(fingerprint, mine, self._look_again(fingerprint, mine), done)
-                    since = landings
-                claimed = [key for key in mine if key not in done]
-                for made in self._slices(claimed, missing, handle, keyed, compute, progress):
-                    self._land(fingerprint, list(made), made, done)
-            finally:
-                # Those that failed, too: whoever waits for one computes it for himself. And those
-                # that have landed: an interrupt may have come before the last of a slice did.
-                for key in mine:
-                    flights.land(fingerprint, key, done.get(key))
-            for key, flight in others.items():
-                flight.landed.wait()
-                if flight.vector is not None:
-                    done[key] = flight.vector
-                    self._count(shared=1)
-        return done
+        handle = self._source.handle()
+        with handle.held():  # to the end: not unloaded and loaded again between two slices
+            if not self._source.holds(keyed, handle):
+                raise _ChangedError
+            flights = self._cache.flights
+            fingerprint = keyed.identity.fingerprint
+            done: Vectors = {}
+            while left := [key for key in missing if key not in done]:
+                mine: list[bytes] = []
+                try:
+                    others, landings = flights.claim(fingerprint, left, mine)
+                    if landings != since:
+                        # Somebody stored vectors after we looked: perhaps these.
+                        self._land(fingerprint, mine, self._look_again(fingerprint, mine), done)
+                        since = landings
+                    claimed = [key for key in mine if key not in done]
+                    for made in self._slices(claimed, missing, handle, keyed, compute, progress):
+                        self._land(fingerprint, list(made), made, done)
+                finally:
+                    # Those that failed, too: whoever waits for one computes it for himself. And
+                    # those that have landed: an interrupt may have come before the last did.
+                    for key in mine:
+                        flights.land(fingerprint, key, done.get(key))
+                for key, flight in others.items():
+                    flight.landed.wait()
+                    if flight.vector is not None:
+                        done[key] = flight.vector
+                        self._count(shared=1)
+            return done
 
     def _look_again(self, fingerprint: str, keys: list[bytes]) -> Vectors:
         assert self._store is not None
@@ -229,12 +230,12 @@ class TextEncoder:
         assert self._store is not None
         fingerprint, name = keyed.identity.fingerprint, keyed.identity.name
         compute = self._cache.policy.computing(compute)
-        with handle.encoding:
+        with handle.using() as model:
             # Before and after: what is computed while the model is changed is nobody's vector.
             if not self._source.holds(keyed, handle):
                 raise _ChangedError
             start = time.perf_counter()
-            rows = _checked(compute(handle.model, texts), len(texts), name)
+            rows = _checked(compute(model, texts), len(texts), name)
             seconds = time.perf_counter() - start
             if not self._source.holds(keyed, handle):
                 raise _ChangedError
@@ -245,7 +246,7 @@ class TextEncoder:
         made = {key: _frozen(row) for key, row in zip(keys, rows, strict=True)}
         # A broken model's NaN is the caller's to see, and nobody else's.
         sound = {key: row for key, row in made.items() if row.size and np.isfinite(row).all()}
-        self._cache.policy.computed(dict(zip(keys, texts, strict=True)), keyed, handle.model)
+        self._cache.policy.computed(dict(zip(keys, texts, strict=True)), keyed, model)
         # Whoever stored first has won: everybody hands out the stored bytes.
         won = self._store.put_many(fingerprint, sound)
         self._cache.label(fingerprint, name)

@@ -90,7 +90,7 @@ class Header:
 
     def to_bytes(self) -> bytes:
         """The content of its file."""
-        facts = self.metadata.as_dict()
+        facts = self.metadata.for_keys()
         facts["prompts"] = dict(sorted(facts["prompts"].items()))
         return readable_json(
             {

@@ -152,8 +152,14 @@ class RecordedSource(ModelSource):
     def loaded(self) -> ModelHandle | None:
         return None
 
-    def load(self, needed: str = "this") -> ModelHandle:
+    def handle(self, needed: str = "this") -> ModelHandle:
         raise ReplayModelError(self.identity.name, needed)
+
+    def preload(self, *, pin: bool = False) -> None:
+        pass  # the recordings are all there is
+
+    def start_loading(self) -> None:
+        pass
 
 
 class ReplayPolicy(Policy):

@@ -10,6 +10,7 @@ from typing import Any
 
 from pytest_embedcache import notices
 from pytest_embedcache.errors import EmbedCacheError, KeyFieldError
+from pytest_embedcache.models import background
 from pytest_embedcache.models.handle import ModelHandle
 from pytest_embedcache.models.identity import Identity
 from pytest_embedcache.models.registry import ModelRegistry, means_the_same_later
@@ -63,6 +64,7 @@ class ModelSource:
         self._learnt: weakref.ref[ModelHandle] | None = None
         self._resolves = self.identity.signature is not None
         self._makers: dict[tuple[Any, ...], KeyMaker] = {}
+        self._starting = False
         if self._resolves and spec.device is not None:
             # So that a model which was loaded under another spelling is seen to be this one.
             self.spec = registry.resolve(spec)
@@ -81,12 +83,39 @@ class ModelSource:
         # that import nobody has a model of this backend.
         return self.spec.backend != "torch" or "torch" in sys.modules
 
-    def load(self, needed: str = "this") -> ModelHandle:
-        """The handle with its model loaded; `needed` is for whom there is none to load."""
+    def handle(self, needed: str = "this") -> ModelHandle:
+        """The handle, whether its model is loaded or not; `needed` is for whom there is none."""
         handle = self.registry.handle(self.spec, asked_as=self.asked.name)
-        handle.get()
         self.spec = handle.spec
         return handle
+
+    def load(self, needed: str = "this") -> ModelHandle:
+        """The handle with its model loaded. It may be unloaded at any time, unless it is held."""
+        handle = self.handle(needed)
+        handle.get(timeout=None)
+        return handle
+
+    def preload(self, *, pin: bool = False) -> None:
+        """Load what a text that is not stored will need; `pin` keeps it for good."""
+        handle = self.handle()
+        handle.pinned = handle.pinned or pin  # first, or it might go before it is used
+        handle.get(timeout=None)
+
+    def start_loading(self) -> None:
+        """`preload` in a thread beside this one; nothing where it is done, or under way."""
+        if self.spec.is_resolved:
+            self.handle().start_loading()
+        elif not self._starting:  # what the device is that was left open may take an import
+            self._starting = True
+            background.start(self._start, f"load {self.asked.name}")
+
+    def _start(self) -> None:
+        try:
+            self.preload()
+        except EmbedCacheError as error:
+            background.say_failed(self.asked.name, error)
+        finally:
+            self._starting = False
 
     def keyed(self, call: Call) -> Keyed | None:
         """The keys of this call's texts as things are now; None where there can be none.
@@ -112,7 +141,7 @@ class ModelSource:
 
     def trusts(self, handle: ModelHandle) -> bool:
         """Whether the loaded model is the one of `identity`; learns the identity if need be."""
-        if handle.handed_out or handle.signature is None:
+        if handle.may_be_changed or handle.signature is None:
             self._say_untrusted(handle)
             return False
         if handle.signature != self.identity.signature:
@@ -149,9 +178,11 @@ class ModelSource:
             return
         identity = self.identity
         metadata = identity.metadata
-        prompts = dict(getattr(handle.model, "prompts", metadata.prompts))
-        default = getattr(handle.model, "default_prompt_name", metadata.default_prompt_name)
-        cut = getattr(handle.model, "truncate_dim", metadata.truncate_dim)
+        if (model := handle.model) is None:  # unloaded meanwhile: another time
+            return
+        prompts = dict(getattr(model, "prompts", metadata.prompts))
+        default = getattr(model, "default_prompt_name", metadata.default_prompt_name)
+        cut = getattr(model, "truncate_dim", metadata.truncate_dim)
         told = prompts_as_loaded(metadata.prompts)
         if (prompts, default, cut) != (told, metadata.default_prompt_name, metadata.truncate_dim):
             learnt = replace(
@@ -163,7 +194,7 @@ class ModelSource:
     def _say_untrusted(self, handle: ModelHandle) -> None:
         reason = (
             "it was handed out to be changed"
-            if handle.handed_out
+            if handle.may_be_changed
             else "its files changed while, or after, it was loaded"
         )
         notices.degraded(

@@ -15,7 +15,7 @@ import pytest
 from support.toys import DEADLOCK, Gate, Toy, ToyBackend, boarded, start
 
 from pytest_embedcache import ModelSpec
-from pytest_embedcache.models import handle as handles
+from pytest_embedcache.models import building
 from pytest_embedcache.models.handle import Counts, ModelHandle
 from pytest_embedcache.models.turn import turn
 
@@ -279,7 +279,7 @@ def test_import_and_load_are_timed_apart(
     """The import counts where it happened; the load is what comes after it."""
     ticks = itertools.count()
     clock = types.SimpleNamespace(perf_counter=lambda: float(next(ticks)))
-    monkeypatch.setattr(handles, "time", clock)
+    monkeypatch.setattr(building, "time", clock)
     fresh, warm = Counts(), Counts()
     make("x", counts=fresh).get()
     handle = make("y", counts=warm)

@@ -45,9 +45,10 @@ def _eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_containers_quota_caps_the_cores(tmp_path: Path, quota: str, cores: int) -> None:
     """`quota period` in microseconds, rounded up; what cannot be read caps nothing."""
-    limit = tmp_path / "cpu.max"
+    limit = tmp_path / "sys/fs/cgroup/cpu.max"
+    limit.parent.mkdir(parents=True)
     limit.write_bytes(quota.encode("latin-1"))
-    assert usable_cores(limit) == cores
+    assert usable_cores(tmp_path) == cores
 
 
 @linux

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from pytest_embedcache.models.artifacts import ArtifactStore
 from pytest_embedcache.models.backends.onnx import OnnxBackend
 from pytest_embedcache.models.backends.torch import TorchBackend
 from pytest_embedcache.models.identity import Identity
+from pytest_embedcache.models.metadata import ModelMetadata
 from pytest_embedcache.spec import ModelSpec
 
-__all__ = ["BACKENDS", "Backend"]
+__all__ = ["BACKENDS", "Backend", "describe"]
 
 
 class Backend(Protocol):
@@ -45,3 +46,21 @@ BACKENDS: dict[str, Backend] = {
     "torch": TorchBackend(),
     "onnx": OnnxBackend(),
 }
+
+
+@runtime_checkable
+class Describing(Protocol):
+    """A backend that has a model's metadata without hashing its weights."""
+
+    def metadata(self, spec: ModelSpec) -> ModelMetadata | None:
+        """What the files of `spec` say; None where they are not here."""
+
+
+def describe(backend: Backend, spec: ModelSpec, artifacts: ArtifactStore | None) -> ModelMetadata:
+    """The metadata of `spec`: read from its files, or as they were when it was last identified.
+
+    Raises as `Backend.identify` does.
+    """
+    if isinstance(backend, Describing) and (found := backend.metadata(spec)) is not None:
+        return found
+    return backend.identify(spec, artifacts or ArtifactStore()).metadata

@@ -17,9 +17,10 @@ from pytest_embedcache.models.artifacts import ArtifactStore
 from pytest_embedcache.models.handle import OF_THE_CALLER
 from pytest_embedcache.models.hub import Fetcher, HubFetcher
 from pytest_embedcache.models.identity import Identity, files_signature, identify_snapshot
+from pytest_embedcache.models.metadata import ModelMetadata, read_metadata
 from pytest_embedcache.models.resources import concrete_device
 from pytest_embedcache.models.snapshots import prepare_snapshot
-from pytest_embedcache.snapshot import hub_cache_around
+from pytest_embedcache.snapshot import hub_cache_around, locate
 from pytest_embedcache.spec import ModelSpec
 
 __all__ = ["TorchBackend"]
@@ -54,6 +55,10 @@ class TorchBackend:
 
     def identify(self, spec: ModelSpec, artifacts: ArtifactStore) -> Identity:
         return identify_snapshot(spec, artifacts)
+
+    def metadata(self, spec: ModelSpec) -> ModelMetadata | None:
+        path = locate(spec).path
+        return read_metadata(path) if path is not None else None
 
     def signature(self, spec: ModelSpec) -> str | None:
         assert spec.path is not None

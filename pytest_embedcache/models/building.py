@@ -1,0 +1,81 @@
+"""One load: the libraries imported, the model built, and what was found out on the way."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pytest_embedcache.models.collector import collector_paused
+from pytest_embedcache.models.flight import Flight
+from pytest_embedcache.models.importing import importing
+from pytest_embedcache.models.stats import Counts
+from pytest_embedcache.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from pytest_embedcache.models.backends import Backend
+
+__all__ = ["OF_THE_CALLER", "Loaded", "build"]
+
+#: The item of a backend's state that is the calling thread's: absent while that has set nothing,
+#: and no part of what a model was like when it was loaded.
+OF_THE_CALLER = "autocast"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model right after its load.
+
+    Attributes:
+        model: The model.
+        seconds: Of building it; importing the libraries is not in it.
+        signature: Of the files that were loaded, None where they changed meanwhile.
+        pristine: What can be changed on it, as it was.
+    """
+
+    model: Any
+    seconds: float
+    signature: str | None
+    pristine: tuple[tuple[str, str], ...]
+
+
+def build(
+    spec: ModelSpec,
+    backend: Backend,
+    asked_as: str,
+    after_import: Callable[[bool], None] | None,
+    counts: Counts,
+    flight: Flight,
+) -> Loaded:
+    """Load the model of a resolved spec; the caller has the turn."""
+    _log.info(
+        "Loading SentenceTransformer model (one-time initialization): %s on %s",
+        asked_as,
+        spec.device,
+    )
+    with collector_paused():
+        start = time.perf_counter()
+        flight.stage = "importing its libraries"
+        with importing():
+            fresh = backend.import_libraries()
+        imported = time.perf_counter()
+        if after_import is not None:
+            after_import(fresh)
+        flight.stage = "building it"
+        before = backend.signature(spec)
+        begun = time.perf_counter()
+        model = backend.load(spec)
+        seconds = time.perf_counter() - begun
+        signature = before if backend.signature(spec) == before else None
+        state = tuple(item for item in backend.state(model) if item[0] != OF_THE_CALLER)
+        loaded = Loaded(model, seconds, signature, state)
+    counts.loads += 1
+    counts.load_seconds += seconds
+    if fresh:
+        counts.import_seconds += imported - start
+    _log.info("✅ SentenceTransformer model '%s' loaded and cached", asked_as)
+    return loaded
