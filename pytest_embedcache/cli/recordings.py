@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_embedcache.cli.options import add_directory, count
-from pytest_embedcache.errors import ModelNotFoundError, RecordingError
+from pytest_embedcache.errors import RecordingError
 
 if TYPE_CHECKING:
     from pytest_embedcache.vectors.recording_file import Recording
@@ -153,67 +153,13 @@ def _diff(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
+    from pytest_embedcache.cli.recordings_check import too_far
+
     drifted = 0
     for folder in _folders(options.recordings):
         keys = sorted(folder.recorded())
         if not options.all and options.sample < len(keys):
             # The same in every job: a drift that was seen is seen again.
             keys = random.Random(0).sample(keys, options.sample)
-        drifted += _drift(folder, keys, options)
+        drifted += too_far(folder, keys, options)
     return int(drifted > 0)
-
-
-def _drift(folder: ModelFolder, keys: list[bytes], options: argparse.Namespace) -> bool:
-    """Compute the texts of these keys anew, print how far they are off; whether it is too far."""
-    from pytest_embedcache.models.registry import ModelRegistry
-    from pytest_embedcache.spec import ModelSpec
-    from pytest_embedcache.vectors.alone import one_thread
-    from pytest_embedcache.vectors.cache import VectorCache
-    from pytest_embedcache.vectors.cached_model import CachedModel
-    from pytest_embedcache.vectors.drift import TOLERANCE, agree, cosine, difference
-
-    threshold = TOLERANCE if options.threshold is None else options.threshold
-    header = folder.header
-    spec = ModelSpec(
-        options.model or header.name,
-        revision=None if options.model else header.commit,
-        device=None if options.device == "auto" else options.device,
-        dtype=header.dtype,
-    )
-    try:
-        model = CachedModel(ModelRegistry(cache_dir=options.dir), spec, VectorCache(None))
-    except ModelNotFoundError as error:
-        print(f"{header.described}: cannot be checked: {error}")
-        return True
-    if model.fingerprint != header.fingerprint:
-        print(f"{header.described}: the model here has fingerprint {model.fingerprint[:12]}")
-    model.unwrap()  # now: what it imports is there when the number of threads is set
-    largest, angle, off, skipped = 0.0, 1.0, 0, 0
-    with one_thread():
-        for key in keys:
-            recording = folder.read(key)
-            if recording.state:
-                skipped += 1  # of a model that a test had changed
-                continue
-            fresh = model.encode([recording.text], **_arguments(recording))[0].astype("float32")
-            largest = max(largest, difference(fresh, recording.vector))
-            angle = min(angle, cosine(fresh, recording.vector))
-            off += not agree(fresh, recording.vector, threshold)
-    print(
-        f"{header.described}: {len(keys) - skipped} of {sum(1 for _ in folder.recorded())} texts "
-        f"computed anew: largest difference {largest:.2g}, smallest cosine {angle:.6f}, "
-        f"{off} beyond {threshold:.0e} of the largest component"
-    )
-    return off > 0 or model.fingerprint != header.fingerprint
-
-
-def _arguments(recording: Recording) -> dict[str, Any]:
-    """Of `encode`, so that it computes the same again."""
-    options = dict(recording.options)
-    # "" where there was none, or the model's default prompt would be put before the text.
-    found: dict[str, Any] = {"show_progress_bar": False, "prompt": recording.prompt or ""}
-    if recording.role is not None:
-        found["task"] = recording.role
-    if options.pop("normalize", False):
-        found["normalize_embeddings"] = True
-    return found | options

@@ -10,6 +10,7 @@ from pytest_embedcache.files import read_json, write_json
 from pytest_embedcache.fingerprint import fingerprint_of, model_files
 from pytest_embedcache.models.artifacts import ArtifactStore
 from pytest_embedcache.models.metadata import ModelMetadata, read_metadata
+from pytest_embedcache.models.remote import RemoteModel
 from pytest_embedcache.snapshot import locate
 from pytest_embedcache.spec import ModelSpec
 from pytest_embedcache.weights import stat_key
@@ -29,6 +30,7 @@ class Identity:
         signature: Equal to that of a loaded model as long as the files are the same; None where
             the files are gone, and only a store can answer.
         commit: Of a model from the Hub.
+        remote: Of a model that is known by name only; None where its content is.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Identity:
     metadata: ModelMetadata = field(default_factory=ModelMetadata)
     signature: str | None = None
     commit: str | None = field(default=None, compare=False)
+    remote: RemoteModel | None = None
 
 
 def files_signature(path: str, *, trust_remote_code: bool = False) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from pytest_embedcache.plugin.marker import marked_dropin
 from pytest_embedcache.plugin.options import asked_early, read_settings
+from pytest_embedcache.plugin.settings import Mode
 
 if TYPE_CHECKING:
     from pytest_embedcache.dropin.switch import StandIn, Switch
@@ -34,7 +35,11 @@ def install(config: pytest.Config) -> None:
 
 def _stand_ins(settings: Settings) -> list[StandIn]:
     """One row for each library."""
-    return []
+    from pytest_embedcache.dropin.openai import OpenAIStandIn
+    from pytest_embedcache.dropin.openai_calls import Names
+
+    names = Names(settings.aliases, settings.versions)
+    return [OpenAIStandIn(names, keyless=settings.mode == Mode.REPLAY)]
 
 
 def start(config: pytest.Config) -> None:

@@ -21,6 +21,9 @@ __all__ = ["RECORDING", "Found", "RunRecordings", "have_recordings"]
 #: The modes that write recordings.
 RECORDING = (Mode.RECORD, Mode.RERECORD)
 
+#: Without a value; those that decide what is recorded.
+_SAID_AGAIN = ("--embedcache-dropin",)
+
 #: What a process found, in built-in types: see `RunRecordings.found`.
 Found = dict[str, Any]
 
@@ -55,6 +58,7 @@ class RunRecordings:
         words = ["pytest", "--embedcache-mode=record"]
         if not self.settings.given.get("recordings", "ini").startswith("ini"):
             words.append(f"--embedcache-recordings={os.path.relpath(self.path)}")
+        words += [flag for flag in _SAID_AGAIN if flag in self.settings.given.values()]
         if test and (now := os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" (")[0]):
             words.append(now)
         return shlex.join(words)

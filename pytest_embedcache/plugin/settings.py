@@ -108,15 +108,18 @@ def _flag(value: str) -> bool:
         raise ValueError("use true or false") from None
 
 
-def _aliases(value: str) -> dict[str, str]:
-    found = {}
-    for part in value.replace(",", "\n").split("\n"):
-        alias, equals, name = (word.strip() for word in part.partition("="))
-        if alias and equals and name:
-            found[alias] = name
-        elif part.strip():
-            raise ValueError("use alias=name, separated by commas or lines")
-    return found
+def _pairs(form: str) -> Callable[[str], dict[str, str]]:
+    def parse(value: str) -> dict[str, str]:
+        found = {}
+        for part in value.replace(",", "\n").split("\n"):
+            left, equals, right = (word.strip() for word in part.partition("="))
+            if left and equals and right:
+                found[left] = right
+            elif part.strip():
+                raise ValueError(f"use {form}, separated by commas or lines")
+        return found
+
+    return parse
 
 
 SETTINGS = (
@@ -158,7 +161,20 @@ SETTINGS = (
     ),
     Setting("recordings", PATH, "directory of the vectors kept in the repository", _text),
     Setting("strict", FLAG, "a text of mode auto that is not recorded fails the run", _flag, False),
-    Setting("aliases", "A=NAME,…", "other names under which recordings are found", _aliases, {}),
+    Setting(
+        "aliases",
+        "A=NAME,…",
+        "other names under which recordings are found",
+        _pairs("alias=name"),
+        {},
+    ),
+    Setting(
+        "versions",
+        "NAME=VERSION,…",
+        "which version a remote model is, which its vendor may change silently",
+        _pairs("name=version"),
+        {},
+    ),
     Setting(
         "prune_recordings",
         FLAG,
@@ -189,6 +205,7 @@ class Settings:
     recordings: str | None = None
     strict: bool = False
     aliases: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
     prune_recordings: bool = False
     json: str | None = None
     given: Mapping[str, str] = field(default_factory=dict)

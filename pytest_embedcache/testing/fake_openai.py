@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_embedcache.errors import MissingExtraError
+from pytest_embedcache.models.remote import faking
 from pytest_embedcache.testing import openai_service as service
 from pytest_embedcache.testing.fake_model import fake_vector
 from pytest_embedcache.testing.openai_faults import Faults, Hang
@@ -219,7 +220,7 @@ def fake_openai() -> Iterator[FakeOpenAI]:
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:
-        with _shared_client():
+        with _shared_client(), faking(fake.azure_endpoint):
             yield fake
     finally:
         for name, value in before.items():

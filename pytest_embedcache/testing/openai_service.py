@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pytest_embedcache.models.remote import DIMENSIONS
 from pytest_embedcache.vectors.decimals import as_written
 
 if TYPE_CHECKING:
@@ -30,11 +31,7 @@ __all__ = [
 ]
 
 #: Dimension by model.
-MODELS = {
-    "text-embedding-3-small": 1536,
-    "text-embedding-3-large": 3072,
-    "text-embedding-ada-002": 1536,
-}
+MODELS = dict(DIMENSIONS)
 #: The model that cannot shorten its vectors.
 _WHOLE_ONLY = "text-embedding-ada-002"
 

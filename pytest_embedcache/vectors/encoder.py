@@ -206,11 +206,14 @@ class TextEncoder:
         progress: bool,
     ) -> Iterator[Vectors]:
         """Compute and store slice by slice."""
-        # Longest first, over all slices: texts of one length share a batch.
-        keys = sorted(keys, key=lambda key: -len(texts[key]))
+        size = self._cache.policy.together or SLICE
+        if self._source.in_one_call:
+            size = max(1, len(keys))
+        else:
+            # Longest first, over all slices: texts of one length share a batch.
+            keys = sorted(keys, key=lambda key: -len(texts[key]))
         quiet = progress and len(keys) > SLICE
         with progress_bar(len(keys) if quiet else None) as advance:
-            size = self._cache.policy.together or SLICE
             for start in range(0, len(keys), size):
                 part = keys[start : start + size]
                 listed = [texts[key] for key in part]
@@ -229,7 +232,8 @@ class TextEncoder:
 
         assert self._store is not None
         fingerprint, name = keyed.identity.fingerprint, keyed.identity.name
-        compute = self._cache.policy.computing(compute)
+        if not self._source.in_one_call:
+            compute = self._cache.policy.computing(compute)
         with handle.using() as model:
             # Before and after: what is computed while the model is changed is nobody's vector.
             if not self._source.holds(keyed, handle):

@@ -12,6 +12,7 @@ from pytest_embedcache import notices
 from pytest_embedcache.errors import RecordingError
 from pytest_embedcache.models.identity import Identity
 from pytest_embedcache.models.registry import ModelRegistry
+from pytest_embedcache.models.remote import RemoteModel
 from pytest_embedcache.spec import ModelSpec
 from pytest_embedcache.vectors import forking
 from pytest_embedcache.vectors.alone import one_by_one
@@ -23,6 +24,7 @@ from pytest_embedcache.vectors.policy import Policy
 from pytest_embedcache.vectors.recording_file import Recording, can_be_recorded
 from pytest_embedcache.vectors.recording_header import Header
 from pytest_embedcache.vectors.recordings import RecordingsStore
+from pytest_embedcache.vectors.remote_source import RemoteSource
 from pytest_embedcache.vectors.source import Keyed, ModelSource
 from pytest_embedcache.vectors.spool import Spool
 from pytest_embedcache.vectors.store import StoreStats
@@ -174,6 +176,11 @@ class RecordPolicy(Policy):
     def source(self, registry: ModelRegistry, spec: ModelSpec) -> ModelSource:
         source = ModelSource(registry, spec)
         self._specs[source.identity.name] = source.spec
+        self._store.meet(self._header(source.identity))
+        return source
+
+    def remote(self, remote: RemoteModel) -> ModelSource:
+        source = RemoteSource(remote)
         self._store.meet(self._header(source.identity))
         return source
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from typing import Any
 from pytest_embedcache.errors import ModelNotFoundError, RecordingError
 from pytest_embedcache.models.identity import Identity
 from pytest_embedcache.models.metadata import ModelMetadata
+from pytest_embedcache.models.remote import RemoteModel
 from pytest_embedcache.snapshot import locate, repository_of
 from pytest_embedcache.spec import ModelSpec
 from pytest_embedcache.vectors.recorded_text import readable_json
@@ -35,6 +37,7 @@ class Header:
         fingerprint, dtype: As in `Identity`.
         form: As in `ModelSpec`.
         metadata: What its configuration says.
+        remote: Of a model that a service has, and that nothing but its name tells apart.
     """
 
     name: str
@@ -44,17 +47,18 @@ class Header:
     dtype: str
     form: str
     metadata: ModelMetadata
+    remote: RemoteModel | None = None
 
     @classmethod
     def of(cls, spec: ModelSpec, identity: Identity, aliases: tuple[str, ...] = ()) -> Header:
-        """The header of a model whose files are here."""
+        """The header of a model whose files are here, or which a service has."""
         local = os.path.isabs(identity.name)
         name = os.path.basename(identity.name) if local else identity.name
         found = {*aliases, name.rpartition("/")[2]} - {name}
-        try:
-            commit = locate(spec).commit
-        except ModelNotFoundError:
-            commit = None
+        commit = None
+        if identity.remote is None:
+            with contextlib.suppress(ModelNotFoundError):
+                commit = locate(spec).commit
         return cls(
             name,
             tuple(sorted(found)),
@@ -63,6 +67,7 @@ class Header:
             identity.dtype,
             spec.form,
             identity.metadata,
+            identity.remote,
         )
 
     @property
@@ -74,6 +79,8 @@ class Header:
     @property
     def described(self) -> str:
         """For people: which of the models of its name."""
+        if self.remote is not None:
+            return self.remote.described
         at = f" at commit {self.commit[:12]}" if self.commit else ""
         return f"{self.name}{at} ({self.dtype}, fingerprint {self.fingerprint[:12]})"
 
@@ -92,6 +99,8 @@ class Header:
         """The content of its file."""
         facts = self.metadata.for_keys()
         facts["prompts"] = dict(sorted(facts["prompts"].items()))
+        if self.remote is not None:
+            facts["remote"] = self.remote.as_dict()
         return readable_json(
             {
                 "format": FORMAT,
@@ -116,6 +125,9 @@ class Header:
                 )
             if not _FINGERPRINT.fullmatch(found["fingerprint"]):
                 raise ValueError("its fingerprint is not one")
+            remote = RemoteModel.from_dict(found["remote"]) if "remote" in found else None
+            if remote is not None and remote.fingerprint != found["fingerprint"]:
+                raise ValueError("its fingerprint is not that of its remote model")
             return cls(
                 str(found["name"]),
                 tuple(map(str, found["aliases"])),
@@ -124,6 +136,7 @@ class Header:
                 str(found["dtype"]),
                 str(found["form"]),
                 ModelMetadata.from_dict(found),
+                remote,
             )
         except KeyError as error:
             raise RecordingError(str(path), f"{error} is missing") from error

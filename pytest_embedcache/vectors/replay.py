@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from pytest_embedcache import notices
 from pytest_embedcache.errors import (
     ModelNotFoundError,
     RecordingMismatchError,
@@ -16,12 +17,15 @@ from pytest_embedcache.errors import (
 )
 from pytest_embedcache.fingerprint import fingerprint_of
 from pytest_embedcache.models.handle import ModelHandle
+from pytest_embedcache.models.identity import Identity
 from pytest_embedcache.models.registry import ModelRegistry
+from pytest_embedcache.models.remote import RemoteModel
 from pytest_embedcache.snapshot import COMMIT, locate
 from pytest_embedcache.spec import ModelSpec
 from pytest_embedcache.vectors.policy import Policy
 from pytest_embedcache.vectors.recording_header import Header, names_of
 from pytest_embedcache.vectors.recordings import RecordingsStore
+from pytest_embedcache.vectors.remote_source import RecordedRemote, RemoteSource
 from pytest_embedcache.vectors.replay_misses import Misses
 from pytest_embedcache.vectors.source import Keyed, ModelSource
 from pytest_embedcache.vectors.store import VectorStore
@@ -75,7 +79,29 @@ class RecordedModels:
         """The recorded models that have one of its names, whatever their weights."""
         names = names_of(spec, self._aliases)
         headers = [folder.header for folder in self._store.folders().values()]
-        return [header for header in headers if names & {header.name, *header.aliases}]
+        local = [header for header in headers if header.remote is None]
+        return [header for header in local if names & {header.name, *header.aliases}]
+
+    def remotely_named(self, remote: RemoteModel) -> list[Header]:
+        """The recorded models of services that have this name, whatever the service."""
+        headers = [folder.header for folder in self._store.folders().values()]
+        return [h for h in headers if h.remote is not None and h.remote.name == remote.name]
+
+    def find_remote(self, remote: RemoteModel) -> Header:
+        """The recorded model of a service; nothing but its names tells whether it is the same.
+
+        Raises:
+            RecordingNotFoundError: There is none of that name.
+            RecordingMismatchError: It is of another service, dimension or version.
+            RecordingError: A header is damaged.
+        """
+        named = self.remotely_named(remote)
+        if not named:
+            self._not_found(remote.name, "nothing is recorded under that name")
+        for header in named:
+            if header.remote == remote:
+                return header
+        raise RecordingMismatchError(remote.name, _described(named), remote.described)
 
     def find(self, spec: ModelSpec) -> Header:
         """The recorded model of `spec`.
@@ -87,7 +113,7 @@ class RecordedModels:
         """
         named = self.named(spec)
         if not named:
-            self._not_found(spec, "nothing is recorded under that name")
+            self._not_found(spec.name, "nothing is recorded under that name")
         fitting = [h for h in named if spec.form == h.form and spec.dtype in (None, h.dtype)]
         if not fitting:
             asked = f"{spec.name} as {spec.dtype or spec.form}"
@@ -108,7 +134,7 @@ class RecordedModels:
                 spec.name, _described(fitting), f"fingerprint {fingerprint[:12]} in {place}"
             )
         if len(same) > 1:
-            self._not_found(spec, "several models are recorded under that name", pin=True)
+            self._not_found(spec.name, "several models are recorded under that name", pin=True)
         return same[0]
 
     def _here(self, spec: ModelSpec, dtype: str) -> str | None:
@@ -121,7 +147,7 @@ class RecordedModels:
         except (ModelNotFoundError, SnapshotError):
             return None  # not here, or not whole
 
-    def _not_found(self, spec: ModelSpec, reason: str, *, pin: bool = False) -> NoReturn:
+    def _not_found(self, name: str, reason: str, *, pin: bool = False) -> NoReturn:
         recorded = tuple(folder.header.described for folder in self._store.folders().values())
         remedy = (
             "Pin one (revision=), or remove the other's folder."
@@ -129,9 +155,7 @@ class RecordedModels:
             else f"Record it with: {self._command()}; a model under another name needs "
             "embedcache_aliases (alias=name)."
         )
-        raise RecordingNotFoundError(
-            spec.name, str(self._store.directory), recorded, reason, remedy
-        )
+        raise RecordingNotFoundError(name, str(self._store.directory), recorded, reason, remedy)
 
 
 def _described(headers: Sequence[Header]) -> str:
@@ -165,12 +189,18 @@ class RecordedSource(ModelSource):
 class ReplayPolicy(Policy):
     """Models are those that are recorded, and a text that is not is an error."""
 
+    replays = True
+
     def __init__(self, models: RecordedModels, misses: Misses) -> None:
         self._models = models
         self._misses = misses
 
     def source(self, registry: ModelRegistry, spec: ModelSpec) -> ModelSource:
         return RecordedSource(registry, spec, self._models.find(spec))
+
+    def remote(self, remote: RemoteModel) -> ModelSource:
+        self._models.find_remote(remote)
+        return RecordedRemote(remote)
 
     def missing(self, texts: Mapping[bytes, str], keyed: Keyed) -> None:
         raise self._misses.error(texts, keyed)
@@ -186,13 +216,21 @@ class TierPolicy(Policy):
         self._models = models
 
     def source(self, registry: ModelRegistry, spec: ModelSpec) -> ModelSource:
-        from pytest_embedcache import notices
-
         source = ModelSource(registry, spec)
-        named = self._models.named(spec)
-        if named and all(h.fingerprint != source.identity.fingerprint for h in named):
-            notices.degraded(
-                f"recordings of {spec.name} are not used: recorded is {_described(named)}, here it "
-                f"is fingerprint {source.identity.fingerprint[:12]}"
-            )
+        here = f"fingerprint {source.identity.fingerprint[:12]}"
+        _compare(source.identity, self._models.named(spec), here)
         return source
+
+    def remote(self, remote: RemoteModel) -> ModelSource:
+        source = RemoteSource(remote)
+        _compare(source.identity, self._models.remotely_named(remote), remote.described)
+        return source
+
+
+def _compare(identity: Identity, named: Sequence[Header], here: str) -> None:
+    """Say it where all that is recorded under a name is something else."""
+    if named and all(header.fingerprint != identity.fingerprint for header in named):
+        notices.degraded(
+            f"recordings of {identity.name} are not used: recorded is {_described(named)}, here it "
+            f"is {here}"
+        )

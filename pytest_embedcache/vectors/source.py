@@ -51,7 +51,11 @@ class ModelSource:
         asked: The spec as it was given, but for a path that would lead elsewhere later.
         spec: Resolved, once that can be done without importing anything heavy.
         identity: What the keys are made from.
+        in_one_call: Whether what is missing of a call is computed in one, in the caller's order.
+            Else in slices, the longest texts first, and by themselves while recording.
     """
+
+    in_one_call = False
 
     def __init__(self, registry: ModelRegistry, spec: ModelSpec) -> None:
         if not means_the_same_later(spec):
