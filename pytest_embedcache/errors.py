@@ -13,6 +13,8 @@ __all__ = [
     "EmbedCacheError",
     "EncodeError",
     "ExportError",
+    "FakeModelError",
+    "FakeTextError",
     "FetchError",
     "KeyFieldError",
     "LoadTimeoutError",
@@ -21,6 +23,7 @@ __all__ = [
     "ModelLoadError",
     "ModelNotFoundError",
     "ModelSpecError",
+    "RealModelError",
     "RecordingError",
     "RecordingMismatchError",
     "RecordingNotFoundError",
@@ -218,6 +221,52 @@ class UnresolvedBindingError(EmbedCacheError, RuntimeError):
             "or import it at the top of the module under any name."
         )
         self.module = module
+
+
+class FakeModelError(EmbedCacheError, TypeError):
+    """A fake stands where a real model belongs, or a real one where a fake belongs.
+
+    Attribute: `model`.
+    """
+
+    def __init__(self, model: str, reason: str, remedy: str) -> None:
+        super().__init__(f"model {model!r} {reason}. {remedy}")
+        self.model = model
+
+
+class FakeTextError(EmbedCacheError, LookupError):
+    """A fake whose vectors are a table was asked for a text that is not in it.
+
+    Attributes: `text`, and `known`, the texts that are.
+    """
+
+    def __init__(self, text: str, known: tuple[str, ...]) -> None:
+        import difflib
+
+        near = difflib.get_close_matches(text, known, 1, 0.0)
+        nearest = f"; the nearest that has is {near[0]!r}" if near else ""
+        super().__init__(
+            f"the text {text!r} has no vector in the fake's table{nearest}. Add it to table=, or "
+            'take kind="lexical", which has one for every text.'
+        )
+        self.text = text
+        self.known = known
+
+
+class RealModelError(EmbedCacheError, RuntimeError):
+    """A real model was to be loaded where that is forbidden (`--embedcache-no-models`).
+
+    Attributes: `model`, `test` and `how` it was to be loaded.
+    """
+
+    def __init__(self, model: str, test: str, how: str, remedy: str) -> None:
+        super().__init__(
+            f"{test} loads the real model {model!r} ({how}), where no model is to be loaded. "
+            f"{remedy}"
+        )
+        self.model = model
+        self.test = test
+        self.how = how
 
 
 class StoreError(EmbedCacheError, OSError):

@@ -27,10 +27,30 @@ from pytest_embedcache.snapshot import Place, bases_of, check, hub_cache_around,
 from pytest_embedcache.spec import ModelSpec
 from pytest_embedcache.weights import HashMemo
 
-__all__ = ["Fingerprint", "default_dtype", "dtype_keyword", "fingerprint_of", "model_files"]
+__all__ = [
+    "Fingerprint",
+    "default_dtype",
+    "dtype_keyword",
+    "fake_fingerprint",
+    "fingerprint_of",
+    "is_fake",
+    "model_files",
+]
 
 VERSION = "embedcache-model-1"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+#: With this the fingerprint of a fake begins; that of a real model does so once in 2**64.
+_FAKE = "fa4e" * 4
+
+
+def fake_fingerprint(*fields: str | bytes) -> str:
+    """The fingerprint (64 hex digits) of a fake whose vectors these fields decide."""
+    return _FAKE + digest("embedcache-fake", *fields)[len(_FAKE) :]
+
+
+def is_fake(fingerprint: str) -> bool:
+    """Whether this is the fingerprint of a fake, and not of a model."""
+    return fingerprint.startswith(_FAKE)
 
 
 @dataclass(frozen=True)

@@ -7,77 +7,51 @@ same for any other runner.
 from __future__ import annotations
 
 import os
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pytest_embedcache.encoding import digest
 from pytest_embedcache.errors import MissingExtraError, UnresolvedBindingError
-from pytest_embedcache.models.identity import Identity
-from pytest_embedcache.models.metadata import ModelMetadata
-from pytest_embedcache.spec import ModelSpec
 from pytest_embedcache.testing.bindings import Guard, caller, replace_everywhere
-from pytest_embedcache.testing.fake_model import Call, FakeSentenceTransformer, short_name
-
-if TYPE_CHECKING:
-    from pytest_embedcache.models.artifacts import ArtifactStore
+from pytest_embedcache.testing.fake_backend import FakeBackend
+from pytest_embedcache.testing.fake_model import Call, FakeEmbeddingModel, FakeSentenceTransformer
+from pytest_embedcache.testing.fake_names import dimension_of
+from pytest_embedcache.testing.faults import Rows
+from pytest_embedcache.testing.spy import Spy
 
 __all__ = [
     "Call",
     "FakeBackend",
+    "FakeEmbeddingModel",
+    "FakeEmbeddingModels",
     "FakeSentenceTransformer",
     "FakeSentenceTransformers",
     "fake_sentence_transformers",
 ]
 
-#: By a part of the name, lower case; the first that occurs counts.
-DIMENSIONS = {
-    "minilm": 384,
-    "mpnet": 768,
-    "distilroberta": 768,
-    "bge-small": 384,
-    "bge-base": 768,
-    "bge-large": 1024,
-    "e5-small": 384,
-    "e5-base": 768,
-    "e5-large": 1024,
-}
-DEFAULT_DIMENSION = 384
-_NO_FILES = "fake"
-
 
 @dataclass
-class FakeSentenceTransformers:
+class FakeSentenceTransformers(Spy):
     """Controls and observes the fakes of one test.
 
     Attributes:
         load_delay: Seconds that a construction takes.
         dimensions: Dimension by model name; unlisted names get that of their family.
-        calls: Every call of every fake, in order.
+        kind: What their vectors are: `hash`, or `lexical`, where texts that share words are alike.
+        roles: Whether query and document have vectors of their own; those of most real models
+            have not.
     """
 
     load_delay: float = 0.0
     dimensions: dict[str, int] = field(default_factory=dict)
-    calls: list[Call] = field(default_factory=list)
-    _loads: list[str] = field(default_factory=list)
+    kind: str = "hash"
+    roles: bool = False
     _load_failures: list[BaseException] = field(default_factory=list)
     _encode_failures: list[BaseException] = field(default_factory=list)
-    _lock: Any = field(default_factory=threading.Lock)
     _over: bool = False
-
-    def load_count(self, name: str | None = None) -> int:
-        """How often a fake was constructed, or should have been and failed.
-
-        Short and full name are one model; None counts all.
-        """
-        with self._lock:
-            if name is None:
-                return len(self._loads)
-            return sum(short_name(loaded) == short_name(name) for loaded in self._loads)
 
     def fail_next_load(self, error: BaseException, *, times: int = 1) -> None:
         """Let the next constructions raise `error`."""
@@ -89,75 +63,64 @@ class FakeSentenceTransformers:
 
     def dimension_of(self, name: str) -> int:
         """The dimension of the model `name`."""
-        for key, size in self.dimensions.items():
-            if short_name(key) == short_name(name):
-                return size
-        lower = name.lower()
-        return next((d for part, d in DIMENSIONS.items() if part in lower), DEFAULT_DIMENSION)
+        return dimension_of(name, self.dimensions)
 
     def on_load(self, name: str) -> None:
         """Called by every construction."""
         self._refuse_if_over()
         if self.load_delay:
             time.sleep(self.load_delay)
+        super().on_load(name)
         with self._lock:
-            self._loads.append(name)
             if self._load_failures:
                 raise self._load_failures.pop(0)
 
-    def on_call(self, call: Call) -> None:
-        """Called by every encoding."""
+    def on_call(self, call: Call) -> Rows:
+        """Called by every encoding; returns what to do to its rows."""
         self._refuse_if_over()
+        after = super().on_call(call)
         with self._lock:
-            self.calls.append(call)
             if self._encode_failures:
                 raise self._encode_failures.pop(0)
+        return after
 
     def end(self) -> None:
         """Whatever kept a fake beyond its test gets an error from now on, and no fake vectors."""
         self._over = True
+        super().end()
 
     def _refuse_if_over(self) -> None:
         if self._over:
             raise UnresolvedBindingError(caller(), "it kept a fake of a test that is over")
 
 
-class FakeBackend:
-    """A backend whose models are fakes: any name is there, and nothing is read."""
+@dataclass
+class FakeEmbeddingModels(Spy):
+    """Makes fakes that share one spy: `models("all-mpnet-base-v2")`.
 
-    def __init__(self, make: Callable[..., Any], fakes: FakeSentenceTransformers) -> None:
-        self._make = make
-        self._fakes = fakes
+    Attributes:
+        name: Of the model that is meant where none is named.
+        dimensions: Dimension by model name; unlisted names get that of their family.
+        kind: That of fakes for which none is given.
+        roles: Whether query and document have vectors of their own.
+    """
 
-    def prepare(self, spec: ModelSpec, artifacts: ArtifactStore) -> ModelSpec:
-        # A path of its own: no resolved spec of a real model equals it.
-        return spec.replace(
-            name=short_name(spec.name),
-            backend="fake",
-            device=spec.device or "cpu",
-            dtype=spec.dtype or "float32",
-            path=f"fake:{digest(short_name(spec.name), spec.revision or '')[:16]}",
-        )
+    name: str = "all-MiniLM-L6-v2"
+    dimensions: dict[str, int] = field(default_factory=dict)
+    kind: str = "lexical"
+    roles: bool = True
 
-    def identify(self, spec: ModelSpec, artifacts: ArtifactStore) -> Identity:
-        name = short_name(spec.name)
-        size = self._fakes.dimension_of(name)
-        metadata = ModelMetadata(dimension=size, max_seq_length=256)
-        # No real model has this fingerprint: fakes and real models never share a vector.
-        fingerprint = digest("embedcache-fake-1", name, str(size))
-        return Identity(name, fingerprint, "float32", metadata, _NO_FILES)
+    def __call__(self, name: str | None = None, **options: Any) -> FakeEmbeddingModel:
+        """A new fake; `options` as in `FakeEmbeddingModel`."""
+        name = self.name if name is None else name
+        given = {"kind": self.kind, "roles": self.roles, "spy": self, **options}
+        if given.get("table") is None:
+            given.setdefault("dimension", self.dimension_of(name))
+        return FakeEmbeddingModel(name, **given)
 
-    def signature(self, spec: ModelSpec) -> str | None:
-        return _NO_FILES
-
-    def state(self, model: Any) -> tuple[tuple[str, str], ...]:
-        return (("max_seq_length", str(model.max_seq_length)),)
-
-    def import_libraries(self) -> bool:
-        return False
-
-    def load(self, spec: ModelSpec) -> Any:
-        return self._make(spec.name, device=spec.device)
+    def dimension_of(self, name: str) -> int:
+        """The dimension of the model `name`."""
+        return dimension_of(name, self.dimensions)
 
 
 @contextmanager
@@ -221,16 +184,14 @@ def _private_world(cache_dir: Path, backend: FakeBackend) -> Iterator[None]:
         all_registries,
         swap_default_registry,
     )
+    from pytest_embedcache.testing.fake_backend import fake_cache
     from pytest_embedcache.vectors.api import swap_default_cache
-    from pytest_embedcache.vectors.cache import VectorCache
-    from pytest_embedcache.vectors.memory import MemoryStore
-    from pytest_embedcache.vectors.tiered import TieredStore
 
     directory = os.environ.get("EMBEDCACHE_DIR")
     os.environ["EMBEDCACHE_DIR"] = str(cache_dir)
     backends, defaults.backends = defaults.backends, {"torch": backend, "fake": backend}
     registry = swap_default_registry(ModelRegistry())
-    cache = swap_default_cache(VectorCache(TieredStore([MemoryStore()])))
+    cache = swap_default_cache(fake_cache())
     try:
         yield
     finally:

@@ -23,10 +23,28 @@ class Policy:
     replays = False
 
     def source(self, registry: ModelRegistry, spec: ModelSpec) -> ModelSource:
-        """The model behind the vectors of `spec`."""
+        """The model behind the vectors of `spec`; not a fake, whose vectors are kept apart.
+
+        Raises `FakeModelError`, and what `ModelRegistry.identify` raises.
+        """
+        return self.real(registry, spec)
+
+    @staticmethod
+    def real(registry: ModelRegistry, spec: ModelSpec) -> ModelSource:
+        """The model of `spec`, if it is no fake."""
+        from pytest_embedcache.errors import FakeModelError
+        from pytest_embedcache.fingerprint import is_fake
         from pytest_embedcache.vectors.source import ModelSource
 
-        return ModelSource(registry, spec)
+        found = ModelSource(registry, spec)
+        if is_fake(found.identity.fingerprint):
+            raise FakeModelError(
+                found.identity.name,
+                "is a fake, and this store is one of real models",
+                "Give it the store of fakes (pytest_embedcache.testing.fakes.fake_cache()), "
+                "or the mode fake.",
+            )
+        return found
 
     def remote(self, remote: RemoteModel) -> ModelSource:
         """The same for a model that a service has."""

@@ -174,7 +174,7 @@ class RecordPolicy(Policy):
         self._specs: dict[str, ModelSpec] = {}
 
     def source(self, registry: ModelRegistry, spec: ModelSpec) -> ModelSource:
-        source = ModelSource(registry, spec)
+        source = self.real(registry, spec)
         self._specs[source.identity.name] = source.spec
         self._store.meet(self._header(source.identity))
         return source

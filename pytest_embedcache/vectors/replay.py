@@ -216,7 +216,7 @@ class TierPolicy(Policy):
         self._models = models
 
     def source(self, registry: ModelRegistry, spec: ModelSpec) -> ModelSource:
-        source = ModelSource(registry, spec)
+        source = self.real(registry, spec)
         here = f"fingerprint {source.identity.fingerprint[:12]}"
         _compare(source.identity, self._models.named(spec), here)
         return source

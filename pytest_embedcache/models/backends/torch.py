@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pytest_embedcache.errors import MissingExtraError, ModelLoadError
+from pytest_embedcache.errors import FakeModelError, MissingExtraError, ModelLoadError
 from pytest_embedcache.fingerprint import default_dtype, dtype_keyword
 from pytest_embedcache.installed import is_installed
 from pytest_embedcache.layout import code_repositories, module_directories
@@ -97,7 +97,7 @@ class TorchBackend:
                 return _build(spec, spec.path, local_files_only=False)
             _refuse_code(spec, spec.path)
             return _build(spec, spec.path)
-        except ModelLoadError:
+        except (FakeModelError, ModelLoadError):
             raise
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
@@ -166,6 +166,13 @@ def _build(spec: ModelSpec, path: str, *, local_files_only: bool = True) -> Any:
     if spec.dtype != default_dtype(path):
         # Only what was asked for: not every kind of first module accepts a dtype.
         options["model_kwargs"] = {dtype_keyword(): spec.dtype}
+    if getattr(build, "embedcache_fake", False):
+        # Its vectors would be stored as those of the model whose files these are.
+        raise FakeModelError(
+            spec.name,
+            f"cannot be loaded: {build.__name__}, a fake, stands in the place of the real class",
+            "Use the fixture fake_sentence_transformer, which has a registry and a store of fakes.",
+        )
     return build(
         path,  # absolute: a relative path would be asked for on the Hub
         device=spec.device,
