@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pytest_embedcache.errors import LoadTimeoutError
-from pytest_embedcache.models import background
+from pytest_embedcache.models import background, defaults
 from pytest_embedcache.models.building import OF_THE_CALLER, build
 from pytest_embedcache.models.flight import Flight, seconds_left
 from pytest_embedcache.models.freed import give_back
@@ -137,6 +137,7 @@ class ModelHandle:
 
         Raises `LoadTimeoutError` where the wait was over before the load.
         """
+        self._may_be_loaded()
         until = None if timeout is None else time.monotonic() + timeout
         while (model := self.model) is None:
             mine = Flight(background=background.is_here())
@@ -160,6 +161,7 @@ class ModelHandle:
 
         What goes wrong is logged, and is in `error`.
         """
+        self._may_be_loaded()
         mine = Flight(background=True)
         if self.is_loaded or self._board(mine) is not mine:
             return
@@ -231,6 +233,10 @@ class ModelHandle:
         self._flight = None
         self._in_load = self._in_load and turn.is_mine
         self._in_flight = InFlight()
+
+    def _may_be_loaded(self) -> None:
+        if defaults.refuse is not None:
+            defaults.refuse(self.spec)
 
     def _board(self, mine: Flight) -> Flight:
         with self._lock:

@@ -91,7 +91,7 @@ class ModelRegistry:
             ModelLoadError: It could not be built.
         """
         handle = self._handles.get(spec)  # type: ignore[arg-type]  # a string is simply not in it
-        if handle is not None:
+        if handle is not None and defaults.refuse is None:
             model = handle.model
             if model is not None:
                 next(handle.hits)

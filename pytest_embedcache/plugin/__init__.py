@@ -13,20 +13,27 @@ import pytest
 
 from pytest_embedcache.plugin import dropin
 from pytest_embedcache.plugin.brevity import shorten
+from pytest_embedcache.plugin.fakes import guarded
 from pytest_embedcache.plugin.fixtures import (
     MODEL_FIXTURES,
     RUN,
+    embedcache_fake_model,
+    embedcache_fake_model_factory,
     embedcache_fake_openai,
     embedcache_fake_sentence_transformer,
     embedcache_model,
     embedcache_model_factory,
+    embedcache_no_real_models,
     embedcache_registry,
     embedcache_store,
     embedding_model,
     embedding_model_factory,
+    fake_embedding_model,
+    fake_embedding_model_factory,
     fake_openai,
     fake_sentence_transformer,
     model_registry,
+    no_real_models,
     vector_store,
 )
 from pytest_embedcache.plugin.marker import apply_marker
@@ -38,17 +45,23 @@ if TYPE_CHECKING:
     from pytest_embedcache.testing.stub import Stub
 
 __all__ = [
+    "embedcache_fake_model",
+    "embedcache_fake_model_factory",
     "embedcache_fake_openai",
     "embedcache_fake_sentence_transformer",
     "embedcache_model",
     "embedcache_model_factory",
+    "embedcache_no_real_models",
     "embedcache_registry",
     "embedcache_store",
     "embedding_model",
     "embedding_model_factory",
+    "fake_embedding_model",
+    "fake_embedding_model_factory",
     "fake_openai",
     "fake_sentence_transformer",
     "model_registry",
+    "no_real_models",
     "vector_store",
 ]
 
@@ -94,7 +107,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    with dropin.as_marked(item):
+    with dropin.as_marked(item), guarded(item, item.config.stash[RUN].guard):
         return (yield)
 
 

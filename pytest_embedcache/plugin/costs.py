@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pytest_embedcache.plugin.counts import Counts
 from pytest_embedcache.plugin.run import Run
+from pytest_embedcache.plugin.settings import Mode
 
 __all__ = ["past_costs", "remember_costs"]
 
@@ -18,6 +19,8 @@ def past_costs(run: Run) -> dict[str, tuple[float, float]]:
 
 def remember_costs(run: Run, result: Counts) -> None:
     """Add this run's counts to the history."""
+    if run.settings.mode == Mode.FAKE:
+        return  # what a fake costs says nothing about models
     if result["models"] or result["vectors"]:
         from pytest_embedcache.vectors import history
 

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_embedcache.errors import EmbedCacheError
+from pytest_embedcache.plugin.fakes import fakes_of
 from pytest_embedcache.plugin.run import Run
 from pytest_embedcache.plugin.settings import Mode
 
 if TYPE_CHECKING:
     from pytest_embedcache.models.registry import ModelRegistry
+    from pytest_embedcache.testing.fake_model import FakeEmbeddingModel
     from pytest_embedcache.testing.fake_openai import FakeOpenAI
-    from pytest_embedcache.testing.fakes import FakeSentenceTransformers
+    from pytest_embedcache.testing.fakes import FakeEmbeddingModels, FakeSentenceTransformers
     from pytest_embedcache.vectors.store import VectorStore
 
 __all__ = ["MODEL_FIXTURES", "RUN"]
@@ -103,6 +105,27 @@ def _fake_openai(request: pytest.FixtureRequest) -> Iterator[FakeOpenAI]:
         del request.node.stash[_OPENAI]
 
 
+def _fake_model(request: pytest.FixtureRequest) -> Iterator[FakeEmbeddingModel]:
+    """A fake of the run's model: deterministic vectors in which similar texts are similar.
+
+    It notes its calls, and misbehaves on request (`fake_embedding_model.faults`).
+    """
+    with fakes_of(request) as fakes:
+        yield fakes.one
+
+
+def _fake_model_factory(request: pytest.FixtureRequest) -> Iterator[FakeEmbeddingModels]:
+    """`factory(name, kind=…, dimension=…)`: any fake; all of them note in `factory`."""
+    with fakes_of(request) as fakes:
+        yield fakes.factory
+
+
+def _no_real_models(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Loading a real model is an error, for as long as a test has this."""
+    with request.config.stash[RUN].guard.set(True):
+        yield
+
+
 embedding_model = pytest.fixture(scope="session", name="embedding_model")(_model)
 embedcache_model = pytest.fixture(scope="session", name="embedcache_model")(_model)
 embedding_model_factory = pytest.fixture(scope="session", name="embedding_model_factory")(
@@ -121,6 +144,16 @@ embedcache_fake_sentence_transformer = pytest.fixture(name="embedcache_fake_sent
 )
 fake_openai = pytest.fixture(name="fake_openai")(_fake_openai)
 embedcache_fake_openai = pytest.fixture(name="embedcache_fake_openai")(_fake_openai)
+fake_embedding_model = pytest.fixture(name="fake_embedding_model")(_fake_model)
+embedcache_fake_model = pytest.fixture(name="embedcache_fake_model")(_fake_model)
+fake_embedding_model_factory = pytest.fixture(name="fake_embedding_model_factory")(
+    _fake_model_factory
+)
+embedcache_fake_model_factory = pytest.fixture(name="embedcache_fake_model_factory")(
+    _fake_model_factory
+)
+no_real_models = pytest.fixture(name="no_real_models")(_no_real_models)
+embedcache_no_real_models = pytest.fixture(name="embedcache_no_real_models")(_no_real_models)
 
 #: Those that the marker reaches.
 MODEL_FIXTURES = {"embedding_model": _model, "embedcache_model": _model}

@@ -15,7 +15,9 @@ from pytest_embedcache.plugin.settings import Mode
 
 __all__ = ["KEYS", "apply_marker", "marked", "marked_dropin"]
 
-KEYS = ("model", "device", "mode", "dropin")
+KEYS = ("model", "device", "mode", "dropin", "no_models")
+#: Those that the fixtures are told.
+_OF_MODELS = ("model", "device", "mode")
 
 
 class MarkerError(pytest.UsageError, pytest.Collector.CollectError):  # type: ignore[misc]
@@ -47,8 +49,9 @@ def marked(definition: Any) -> dict[str, Any]:
             ModelSpec(merged.get("model", "x"), device=merged.get("device"))
             if (mode := merged.get("mode", Mode.AUTO)) not in tuple(Mode):
                 raise ValueError(f"mode={mode!r} cannot be used: use {' or '.join(Mode)}")
-            if type(dropin := merged.get("dropin", True)) is not bool:
-                raise ValueError(f"dropin={dropin!r} cannot be used: use True or False")
+            for flag in ("dropin", "no_models"):
+                if type(value := merged.get(flag, True)) is not bool:
+                    raise ValueError(f"{flag}={value!r} cannot be used: use True or False")
         except ValueError as error:  # ModelSpecError is one
             raise MarkerError(f"{definition.nodeid}: @pytest.mark.embedcache: {error}") from error
     return merged
@@ -56,9 +59,8 @@ def marked(definition: Any) -> dict[str, Any]:
 
 def apply_marker(metafunc: pytest.Metafunc, ours: dict[str, Any]) -> None:
     """Parametrize those of our fixtures (name -> function) that a marked test uses."""
-    options = marked(metafunc.definition)
-    options.pop("dropin", None)  # is no matter of fixtures
-    if not options:
+    marks = marked(metafunc.definition)
+    if not (options := {key: marks[key] for key in _OF_MODELS if key in marks}):
         return
     # Hashable: only such values does pytest compare when it puts the tests of one model together.
     param = tuple(sorted(options.items()))

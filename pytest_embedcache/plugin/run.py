@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 from pytest_embedcache.errors import EmbedCacheError, SettingsError
 from pytest_embedcache.models import defaults
 from pytest_embedcache.plugin.counts import Counts, serialize
+from pytest_embedcache.plugin.fakes import ModelGuard, fake_backends
 from pytest_embedcache.plugin.process import OwnProcess
 from pytest_embedcache.plugin.recordings import RunRecordings
 from pytest_embedcache.plugin.settings import Mode, Settings
@@ -66,11 +68,15 @@ class Run:
         #: What the fixture of fakes gives, while a test has it; its twin gives the same.
         self.fakes: FakeSentenceTransformers | None = None
         self.recordings = RunRecordings(settings, self.directory, name)
+        #: Forbids real models where the option, the marker or a fixture says so.
+        self.guard = ModelGuard()
+        self._guarding = ExitStack()
         #: A test's threads may be the first to ask for a model, several at once.
         self._lock = threading.RLock()
         self._root: str | None = settings.dir
         self._registries: list[ModelRegistry] = []
-        self._shared: ModelRegistry | None = None
+        #: By whether it is of fakes.
+        self._shared: dict[bool, ModelRegistry] = {}
         self._adopted: tuple[ModelRegistry, Any, Any] | None = None
         self._retired: list[dict[str, Any]] = []
         self._caches: dict[Mode, VectorCache] = {}
@@ -85,15 +91,23 @@ class Run:
         Raises `pytest.UsageError` where a conftest has used a store, and the settings cannot be.
         """
         self._before = defaults.set_factories(self.shared_registry, self.default_cache)
+        self._table_before = defaults.backends
+        fake = self.settings.mode == Mode.FAKE
+        if fake:  # for registries of code under test, too
+            defaults.backends = fake_backends(self)
+        if self.settings.no_models:
+            self._guarding.enter_context(self.guard.set(True))
         # A conftest, or a module that it imports, may have made them before plugins are configured.
         registry = sys.modules.get("pytest_embedcache.models.registry")
         if registry is not None and registry._default is not None:
-            found = self._shared = registry._default
+            found = self._shared[fake] = registry._default
             self._adopted = found, found.after_import, found.backends
             self._registries.append(found)
             found.after_import = self.process.after_import
             self.process.before_models()
-            found.backends = self._table(found.backends)
+            found.backends = fake_backends(self) if fake else self._table(found.backends)
+            if fake:
+                found.clear()  # what a conftest has loaded is real
             if found.stats().loads:
                 self.process.after_import(False)
         api = sys.modules.get("pytest_embedcache.vectors.api")
@@ -114,13 +128,15 @@ class Run:
 
     def stop(self) -> None:
         """Put back what was changed, and close what was opened."""
+        self._guarding.close()
         defaults.set_factories(*self._before)
+        defaults.backends = self._table_before
         if self._adopted is not None:
             found, hook, backends = self._adopted
             found.after_import, found.backends = hook, backends
         else:
             registry = sys.modules.get("pytest_embedcache.models.registry")
-            if registry is not None and registry._default is self._shared:
+            if registry is not None and registry._default in self._shared.values():
                 registry.swap_default_registry(None)
         self.process.put_back()
         for cache in self._caches.values():
@@ -133,22 +149,28 @@ class Run:
         elif api is not None and api._default in self._caches.values():
             api.swap_default_cache(None)
         # A process that goes on has no use for the models, and pytest keeps its config for ever.
-        self._shared = None
+        self._shared.clear()
         self._registries.clear()
         self._caches.clear()
         self._given.clear()
 
     def shared_registry(self) -> ModelRegistry:
-        """The registry of fixtures and of code under test alike: the process's default one."""
+        """The registry of code under test: the process's default one."""
+        return self._registry(Mode(self.settings.mode))
+
+    def _registry(self, mode: Mode) -> ModelRegistry:
+        """That of fixtures in this mode: one of real models, and one of fakes."""
+        fake = mode is Mode.FAKE
         with self._lock:
-            if self._shared is None:
+            if fake not in self._shared:
                 # By name, since a test's fakes stand in for a table that is left open: what a
                 # session fixture keeps is real, whichever test asks for it first.
-                self._shared = self._made(self.root, self._table(None))
-            return self._shared
+                table = fake_backends(self) if fake else self._table(None)
+                self._shared[fake] = self._made(self.root, table)
+            return self._shared[fake]
 
     def make_registry(self) -> ModelRegistry:
-        """A registry whose counts are in the summary; of fakes, while a test has them."""
+        """A registry whose counts are in the summary; of fakes, while there are any."""
         return self._made(None if self.fakes else self.root, None)
 
     def _made(self, cache_dir: str | None, backends: Mapping[str, Backend] | None) -> ModelRegistry:
@@ -195,6 +217,10 @@ class Run:
 
         if mode is Mode.LIVE:
             return VectorCache(None)
+        if mode is Mode.FAKE:
+            from pytest_embedcache.testing.fake_backend import fake_cache
+
+            return fake_cache()
         # What is no setting of the plugin (the prefix in Redis, …) is as in production.
         settings = replace(
             StoreSettings.from_environment(self.root),
@@ -222,11 +248,12 @@ class Run:
             from pytest_embedcache.spec import ModelSpec
             from pytest_embedcache.vectors.api import cached_model
 
-            cache = self.cache(_mode(options.pop("mode")))
+            mode = _mode(options.pop("mode"))
+            cache = self.cache(mode)
         if options["device"] == "auto":  # as in the settings
             options["device"] = None
         spec = ModelSpec(options.pop("model"), **options)
-        model = cached_model(self.shared_registry(), cache, spec)
+        model = cached_model(self._registry(mode), cache, spec)
         if model not in self._given:
             use = self._given[model] = _Use(model.name, model.spec.device or "auto")
             self._uses.append(use)

@@ -66,6 +66,7 @@ class Mode(enum.StrEnum):
     RECORD = "record"
     REPLAY = "replay"
     RERECORD = "rerecord"
+    FAKE = "fake"
 
 
 def _mode(value: str) -> str:
@@ -129,7 +130,8 @@ SETTINGS = (
         "mode",
         "|".join(Mode),
         "auto reads vectors from the store and writes new ones, live computes every one, record "
-        "keeps new ones in the recordings, replay has those alone, rerecord makes them anew",
+        "keeps new ones in the recordings, replay has those alone, rerecord makes them anew, fake "
+        "needs no model: its vectors are those of FakeEmbeddingModel",
         _mode,
         Mode.AUTO.value,
     ),
@@ -182,6 +184,9 @@ SETTINGS = (
         _flag,
         False,
     ),
+    Setting(
+        "no_models", FLAG, "loading a real model is an error that names the test", _flag, False
+    ),
     Setting("json", PATH, "write the counts of all workers to this file, as JSON", _text),
 )
 
@@ -207,6 +212,7 @@ class Settings:
     aliases: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     prune_recordings: bool = False
+    no_models: bool = False
     json: str | None = None
     given: Mapping[str, str] = field(default_factory=dict)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from pytest_embedcache.errors import MissingExtraError, UnresolvedBindingError
 from pytest_embedcache.testing.bindings import Guard, caller, replace_everywhere
-from pytest_embedcache.testing.fake_backend import FakeBackend
+from pytest_embedcache.testing.fake_backend import FakeBackend, fake_cache
 from pytest_embedcache.testing.fake_model import Call, FakeEmbeddingModel, FakeSentenceTransformer
 from pytest_embedcache.testing.fake_names import dimension_of
 from pytest_embedcache.testing.faults import Rows
@@ -29,6 +29,7 @@ __all__ = [
     "FakeEmbeddingModels",
     "FakeSentenceTransformer",
     "FakeSentenceTransformers",
+    "fake_cache",
     "fake_sentence_transformers",
 ]
 

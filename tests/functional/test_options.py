@@ -77,7 +77,7 @@ def test_a_relative_path_starts_where_it_is_written(
 BAD = {
     "--embedcache-threads=many": "use auto, off, or a number of threads from 1 up",
     "--embedcache-device=GPU 0": "'cuda'",
-    "--embedcache-mode=fast": "use auto, live, record, replay, rerecord",
+    "--embedcache-mode=fast": "use auto, live, record, replay, rerecord, fake",
     "EMBEDCACHE_THREADS=0": "use auto, off, or a number of threads from 1 up",
     "embedcache_model= ": "give a value, or leave it out",
 }
