@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_embedcache.fingerprint import fake_fingerprint
+from pytest_embedcache.models.roles import prompt_name_of
 from pytest_embedcache.testing.fake_interface import FakeInterface
 from pytest_embedcache.testing.fake_names import dimension_of, short_name
 from pytest_embedcache.testing.fake_table import columns_of, content_of
@@ -21,7 +22,6 @@ from pytest_embedcache.testing.fake_vectors import (
 )
 from pytest_embedcache.testing.spy import Call, Spy
 from pytest_embedcache.vectors.calls import PRECISIONS, read_inputs
-from pytest_embedcache.vectors.roles import prompt_name_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -193,8 +193,8 @@ class FakeEmbeddingModel(FakeInterface):
         return _normalized(rows) if options.get("normalize_embeddings") else rows
 
     def _converted(self, rows: np.ndarray, single: bool, options: Mapping[str, Any]) -> Any:
-        from pytest_embedcache.vectors.convert import converted, empty
-        from pytest_embedcache.vectors.quantize import quantized
+        from pytest_embedcache.models.convert import converted, empty
+        from pytest_embedcache.models.precision import quantized
 
         tensor = bool(options.get("convert_to_tensor"))
         numpy = bool(options.get("convert_to_numpy", True))
