@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 from support.suites import Suite, complaints, outcome
 
-from pytest_embedcache.plugin import fixtures as ours
+from pytest_embedcache import plugin
 
 #: Five tests that need the model, since none of their texts is stored, and share it.
 SUITE = """
@@ -125,59 +127,69 @@ def test_last_failed_runs_what_failed(suite: Suite) -> None:
 # ------------------------------------------------------------------------------ names
 
 
-SHORT = sorted(
-    name
-    for name in vars(ours)
-    if hasattr(ours, name) and type(getattr(ours, name)).__name__ == "FixtureFunctionDefinition"
+#: All that pytest finds in the plugin.
+FIXTURES = sorted(
+    name for name, it in vars(plugin).items() if type(it).__name__ == "FixtureFunctionDefinition"
 )
+TWINS = [name for name in FIXTURES if name.startswith("embedcache_")]
+SHORT = [name for name in FIXTURES if name not in TWINS]
+SCOPES = ("function", "class", "module", "package", "session")
+
+THEIRS = """
+    from pytest_embedcache import ModelRegistry, plugin
+    from pytest_embedcache.vectors.store import VectorStore
+
+    class TestThem:
+        def test_theirs(self, {short}):
+            assert [{short}] == [f"theirs: {{name}}" for name in {short!r}.split(", ")]
+
+        def test_ours(self, request, embedcache_model, embedcache_model_factory,
+                      embedcache_registry, embedcache_store):
+            assert embedcache_model.encode("a").shape == (8,)
+            assert embedcache_model_factory("all-MiniLM-L6-v2") is embedcache_model
+            assert isinstance(embedcache_registry, ModelRegistry)
+            assert isinstance(embedcache_store, VectorStore)
+            for name in {twins!r}:
+                found = request._fixturemanager.getfixturedefs(name, request.node)
+                assert [one.baseid for one in found] == [""], name
+"""
 
 
 def test_every_short_name_has_a_twin() -> None:
     """Half of the fixtures are the other half under a name that nobody else has."""
-    prefixed = [name for name in SHORT if name.startswith("embedcache_")]
-    assert len(SHORT) == 2 * len(prefixed) > 0
+    assert len(TWINS) == len(SHORT) > 0
+    functions = [getattr(plugin, name)._get_wrapped_function() for name in SHORT]
+    assert {getattr(plugin, name)._get_wrapped_function() for name in TWINS} == set(functions)
 
 
-@pytest.mark.parametrize("scope", ["function", "class", "module", "package", "session"])
-def test_a_conftest_may_have_every_short_name_for_itself(suite: Suite, scope: str) -> None:
+@pytest.mark.parametrize("name", FIXTURES)
+def test_no_fixture_requests_another_of_ours(name: str) -> None:
+    """A conftest that has one of the names for itself would be asked by the others."""
+    function = getattr(plugin, name)._get_wrapped_function()
+    assert set(inspect.signature(function).parameters).isdisjoint(FIXTURES)
+
+
+def test_a_conftest_may_have_every_short_name_for_itself(suite: Suite) -> None:
     """At any scope; the twins still give ours, and neither is mixed into the other."""
-    names = [name for name in SHORT if not name.startswith("embedcache_")]
-    suite.write(
-        conftest="import pytest\n"
-        + "\n".join(
+    for scope in SCOPES:
+        fixtures = "\n".join(
             f"@pytest.fixture(scope={scope!r})\ndef {name}(): return 'theirs: {name}'"
-            for name in names
-        ),
-        test_it="""
-            from pytest_embedcache import ModelRegistry
-            from pytest_embedcache.vectors.store import VectorStore
-
-            class TestThem:
-                def test_theirs(self, embedding_model, embedding_model_factory, model_registry,
-                                vector_store, fake_sentence_transformer):
-                    assert embedding_model == "theirs: embedding_model"
-                    assert embedding_model_factory == "theirs: embedding_model_factory"
-                    assert model_registry == "theirs: model_registry"
-                    assert vector_store == "theirs: vector_store"
-                    assert fake_sentence_transformer == "theirs: fake_sentence_transformer"
-
-                def test_ours(self, embedcache_model, embedcache_model_factory,
-                              embedcache_registry, embedcache_store):
-                    assert embedcache_model.encode("a").shape == (8,)
-                    assert embedcache_model_factory("all-MiniLM-L6-v2") is embedcache_model
-                    assert isinstance(embedcache_registry, ModelRegistry)
-                    assert isinstance(embedcache_store, VectorStore)
-        """,
-    )
+            for name in SHORT
+        )
+        folder = suite.path / scope
+        folder.mkdir()
+        (folder / "conftest.py").write_text(f"import pytest\n{fixtures}\n", encoding="utf-8")
+        text = THEIRS.format(short=", ".join(SHORT), twins=TWINS)
+        suite.write(**{f"{scope}/test_{scope}": text})
     result = suite.run()
     complaints(result)
-    assert outcome(result) == {"passed": 2}
+    assert outcome(result) == {"passed": 2 * len(SCOPES)}
 
 
 def test_fixtures_are_listed_with_what_they_are(suite: Suite) -> None:
     """`pytest --fixtures` has a sentence for each."""
     lines = suite.run("--fixtures", "-q").outlines
-    for name in SHORT:
+    for name in FIXTURES:
         (place,) = (
             i for i, line in enumerate(lines) if line.startswith((f"{name} [", f"{name} --"))
         )

@@ -204,33 +204,37 @@ def test_a_conftest_with_a_fixture_built_on_ours_has_the_marked_model(suite: Sui
     assert outcome(result) == {"passed": 3}
 
 
-@pytest.mark.parametrize(
-    ("marker", "said"),
-    [
-        ("modle='x'", ["takes the keywords", "model", "device", "it does not know modle"]),
-        ("'x'", ["takes the keywords", "it does not know 'x'"]),
-        ("model=''", ["model=''", "all-MiniLM-L6-v2"]),
-        ("model=3", ["model=3", "all-MiniLM-L6-v2"]),
-        ("device='GPU 0'", ["device='GPU 0'", "'cpu'", "'cuda'"]),
-        ("mode='fast'", ["mode='fast'", "auto or live"]),
-    ],
-)
-def test_a_bad_marker_is_named_with_what_would_be_good(
-    suite: Suite, marker: str, said: list[str]
-) -> None:
-    """The test, the wrong part, the right ones; the run fails, with nothing of our insides."""
-    suite.write(
-        test_it=f"""
-            import pytest
+#: A bad marker, and what has to be said of it.
+BAD = {
+    "modle='x'": ["takes the keywords", "model", "device", "it does not know modle"],
+    "'x'": ["takes the keywords", "it does not know 'x'"],
+    "model=''": ["model=''", "all-MiniLM-L6-v2"],
+    "model=3": ["model=3", "all-MiniLM-L6-v2"],
+    "device='GPU 0'": ["device='GPU 0'", "'cpu'", "'cuda'"],
+    "mode='fast'": ["mode='fast'", "auto or live"],
+}
 
-            @pytest.mark.embedcache({marker})
-            def test_wrong(embedding_model): pass
-        """
-    )
+
+def test_a_bad_marker_is_named_with_what_would_be_good(suite: Suite) -> None:
+    """The test, the wrong part, the right ones; the run fails, with nothing of our insides."""
+    for number, marker in enumerate(BAD):
+        suite.write(
+            **{
+                f"test_{number}": f"""
+                import pytest
+
+                @pytest.mark.embedcache({marker})
+                def test_wrong(embedding_model): pass
+            """
+            }
+        )
     result = suite.run()
     text = complaints(result)
     assert result.ret == 2
-    assert all(part in text for part in ["test_it.py::test_wrong", *said]), text
+    assert outcome(result) == {"errors": len(BAD)}
+    for number, said in enumerate(BAD.values()):
+        (line,) = (line for line in result.outlines if f"test_{number}.py::test_wrong: " in line)
+        assert all(part in line for part in said), line
     assert "Traceback" not in text
 
 
