@@ -183,7 +183,8 @@ def test_a_run_that_stops_early_still_has_its_counts(suite: Suite) -> None:
 
             @pytest.mark.parametrize("number", range(6))
             def test_it(embedding_model, number, request):
-                embedding_model.encode([f"text {number} {request.config.option.dist}"])
+                distributed = getattr(request.config.option, "dist", "no")
+                embedding_model.encode([f"text {number} {distributed}"])
                 if number == 1:
                     raise request.config.failure
         """,
@@ -305,6 +306,7 @@ def test_a_controller_without_the_plugin_is_no_trouble_for_workers(suite: Suite)
         """,
         test_it="def test_it(embedding_model): embedding_model.encode(['a'])",
     )
-    result = suite.run("-n", "1", "-p", "xdist", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+    suite.plugins = ()
+    result = suite.run("-n", "1")
     complaints(result)
     assert outcome(result) == {"passed": 1}

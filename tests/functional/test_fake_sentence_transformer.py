@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.suites import Suite, complaints, needs_torch, outcome
+from support.suites import EVERYTHING, Suite, complaints, needs_torch, outcome
 
 #: A plugin for where the package is installed: it is not, then.
 HIDE = """
@@ -261,9 +261,8 @@ def test_it_stands_in_on_workers(stubbed: Suite) -> None:
     """Also where plugins are only those that are named: a worker imports its conftest as early."""
     write(stubbed)
     (stubbed.path / "conftest.py").write_text("import services, unreachable\n", encoding="utf-8")
-    for more in ((), ("-p", "xdist", "-p", "embedcache")):
-        environment = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} if more else {}
-        result = stubbed.run(*more, *STUB, "-n", "2", "-k", "TestInside", **environment)
+    for more in ({}, EVERYTHING):
+        result = stubbed.run(*STUB, "-n", "2", "-k", "TestInside", **more)
         complaints(result)
         assert outcome(result) == {"passed": NUMBER - 4}
 

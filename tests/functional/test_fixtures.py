@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 
 import pytest
-from support.suites import Suite, complaints, outcome
+from support.suites import EVERYTHING, Suite, complaints, outcome
 
 from pytest_embedcache import plugin
 
@@ -42,7 +42,7 @@ MINILM = "all-MiniLM-L6-v2"
 def test_one_process_loads_one_model_once(suite: Suite, arguments: tuple[str, ...]) -> None:
     """However pytest is started: one load, and every test and text is counted."""
     suite.write(test_it=SUITE)
-    counts = suite.counts(*arguments)
+    counts = suite.counts(*arguments, **({} if arguments else EVERYTHING))
     assert [words[:2] for words in suite.noted()] == [["load", MINILM]]
     (model,) = counts["models"]
     assert (model["name"], model["device"]) == (MINILM, "cpu")

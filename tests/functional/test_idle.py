@@ -11,7 +11,7 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
-from support.suites import Suite, complaints
+from support.suites import ALONE, Suite, complaints
 
 HEAVY = {"filelock", "huggingface_hub", "numpy", "platformdirs", "sentence_transformers", "torch"}
 CONFTEST = """
@@ -53,7 +53,7 @@ def idle(real_suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: A
     for name in ("HOME", "USERPROFILE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
         monkeypatch.setenv(name, str(home))
     monkeypatch.setenv("REPORTS", str(tmp_path_factory.mktemp("reports")))
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    real_suite.plugins = ()
     (real_suite.path / "conftest.py").write_text(dedent(CONFTEST), encoding="utf-8")
     real_suite.write(test_it=SUITE)
     return real_suite
@@ -110,7 +110,7 @@ def test_an_idle_plugin_leaves_no_trace(idle: Suite, arguments: tuple[str, ...])
 
 def test_installed_it_is_as_idle(idle: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     """As an entry point, in a run of everybody who has it installed."""
-    monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+    monkeypatch.delenv(ALONE)
     seed = ("-p", "no:randomly")  # its first line differs from run to run
     without, other = idle.run(*seed, "-p", "no:embedcache"), reports()["main"]
     with_us, ours = idle.run(*seed), reports()["main"]

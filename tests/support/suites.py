@@ -13,8 +13,12 @@ from typing import Any
 import pytest
 
 TESTS = Path(__file__).parents[1]
-#: Plugins that a developer may have, and that have their own mind about runs with workers.
-QUIET = ("-p", "no:benchmark")
+#: What pytest calls it when nothing but what is named is loaded.
+ALONE = "PYTEST_DISABLE_PLUGIN_AUTOLOAD"
+#: What only pytest-xdist knows.
+_XDIST = ("-n", "--dist", "--tx", "--max-worker-restart")
+#: For `Suite.run`: every plugin that is installed.
+EVERYTHING = {ALONE: ""}
 
 needs_torch = pytest.mark.skipif(
     importlib.util.find_spec("sentence_transformers") is None,
@@ -28,7 +32,12 @@ class Suite:
     Attributes:
         path: Its directory, which is also where runs start.
         log: What the toys note.
+        plugins: Those that a run has, beside xdist and the random order. What else is installed is
+            not loaded: to import it takes ten times as long as these suites. A run with
+            `**EVERYTHING` loads all, and ours as everybody does who has it installed.
     """
+
+    plugins: tuple[str, ...] = ("embedcache",)
 
     def __init__(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
         self._pytester = pytester
@@ -36,6 +45,7 @@ class Suite:
         self.path = pytester.path
         self.log = self.path / "toys.log"
         monkeypatch.setenv("TOY_LOG", str(self.log))
+        monkeypatch.setenv(ALONE, "1")
 
     def importable(self) -> None:
         """Let its modules be imported before pytest makes them so: by `-p`, and on workers."""
@@ -57,13 +67,28 @@ class Suite:
         with self._monkeypatch.context() as patch:
             for name, value in environment.items():
                 patch.setenv(name, value)
+            named = [part for name in self._plugins(arguments) for part in ("-p", name)]
             return self._pytester.runpytest_subprocess(
-                "-W", "error", *QUIET, *arguments, timeout=120
+                "-W", "error", *named, *arguments, timeout=120
             )
 
+    def _plugins(self, arguments: tuple[str | os.PathLike[str], ...]) -> list[str]:
+        if not os.environ.get(ALONE):
+            # It has its own mind about runs with workers.
+            return ["no:benchmark"]
+        texts = [str(argument) for argument in arguments]
+        named = list(self.plugins)
+        if any(text.startswith(_XDIST) for text in texts):
+            named.append("xdist")
+        if self.plugins and importlib.util.find_spec("pytest_randomly"):
+            named.append("randomly")
+        return [name for name in named if f"no:{name}" not in texts]
+
     def program(self, name: str) -> pytest.RunResult:
-        """Run one of its files as a program."""
-        return self._pytester.run(sys.executable, "-W", "error", f"{name}.py", timeout=120)
+        """Run one of its files as a program, for which every plugin is loaded."""
+        with self._monkeypatch.context() as patch:
+            patch.delenv(ALONE)
+            return self._pytester.run(sys.executable, "-W", "error", f"{name}.py", timeout=120)
 
     def counts(self, *arguments: str, **environment: str) -> dict[str, Any]:
         """Run it, which succeeds, and return what it counted."""
