@@ -58,7 +58,7 @@ class OnnxBackend:
             from pytest_embedcache.models.onnx.preparation import Preparation
 
             preparation = Preparation(spec, artifacts, self.fetcher, self.stage)
-            artifact = preparation.float32(identity)
+            artifact = preparation.artifact(identity)
         return ModelSpec(
             name=identity.name,
             revision=identity.commit,

@@ -211,11 +211,11 @@ def _pipeline(model: Any) -> Any:
 
 def _dimension(model: Any) -> int:
     """Columns of the last module's output, before any truncation."""
-    (vector,) = model.encode(["a"], truncate_dim=None, show_progress_bar=False)
-    if model.truncate_dim is None:
-        return len(vector)
-    with model.truncate_sentence_embeddings(None):
+    cut, model.truncate_dim = model.truncate_dim, None
+    try:
         (vector,) = model.encode(["a"], show_progress_bar=False)
+    finally:
+        model.truncate_dim = cut
     return len(vector)
 
 

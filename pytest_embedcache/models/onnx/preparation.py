@@ -13,7 +13,7 @@ from pytest_embedcache.installed import is_installed
 from pytest_embedcache.models.artifacts import Artifact, ArtifactStore, Built
 from pytest_embedcache.models.backends.torch import TorchBackend
 from pytest_embedcache.models.hub import Fetcher
-from pytest_embedcache.models.identity import Identity, files_signature
+from pytest_embedcache.models.identity import Identity, files_signature, identify_snapshot
 from pytest_embedcache.models.onnx.child import ChildError, RefusedError, run_in_child
 from pytest_embedcache.models.onnx.published import (
     REFUSED,
@@ -49,6 +49,10 @@ class Preparation:
     fetcher: Fetcher
     stage: Callable[[str], object]
 
+    def artifact(self, identity: Identity) -> Artifact:
+        """The artifact that the spec means, made where it is missing. Raises as `float32` does."""
+        return self.float32(identity) if self.spec.form == "float32" else self.small(identity)
+
     def float32(self, identity: Identity) -> Artifact:
         """The export of the model, which was verified against its origin.
 
@@ -58,6 +62,23 @@ class Preparation:
             ModelNotFoundError, FetchError, SnapshotError, LockTimeoutError: No files to start from.
         """
         return self._ensure("float32", identity, self._export(identity))
+
+    def small(self, identity: Identity) -> Artifact:
+        """A small form of the same export, its agreement measured. Raises as `float32` does."""
+
+        def build(folder: Path) -> Built:
+            origin = replace(self, spec=replace(self.spec, form="float32"))
+            exact = origin.float32(identify_snapshot(origin.spec, self.artifacts))
+            found = self._in_child(
+                "small:make_small",
+                source=exact.root,
+                folder=str(folder),
+                form=self.spec.form,
+                fingerprint=identity.fingerprint,
+            )
+            return Built(found["files"], details=found["details"])
+
+        return self._ensure(self.spec.form, identity, build)
 
     def _export(self, identity: Identity) -> Callable[[Path], Built]:
         def build(folder: Path) -> Built:

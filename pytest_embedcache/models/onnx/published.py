@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 #: Form -> kind of artifact, and the version of how it is made, which is a part of its key.
-_KINDS = {"float32": ("onnx", 1)}
+_KINDS = {"float32": ("onnx", 1), "int8": ("onnx-int8", 1), "int8-dynamic": ("onnx-dynamic", 1)}
 #: The one file of an artifact that says why there is none.
 REFUSED = "refused.json"
 #: With others of these, what was refused is tried again.
