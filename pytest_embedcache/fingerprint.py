@@ -38,6 +38,10 @@ __all__ = [
 ]
 
 VERSION = "embedcache-model-1"
+#: Where a repository keeps an export of its own.
+SHIPPED = "onnx/model.onnx"
+#: What the artifact of a prepared model holds beside the graph.
+PREPARED = "embedcache.json"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 #: With this the fingerprint of a fake begins; that of a real model does so once in 2**64.
 _FAKE = "fa4e" * 4
@@ -59,7 +63,7 @@ class Fingerprint:
 
     digest: str
     parts: tuple[tuple[str, str], ...]
-    #: "content", or "remembered" where the files are gone.
+    #: "content"; "remembered" where the files are gone; "prepared" where an artifact says it.
     source: str = "content"
 
 
@@ -79,6 +83,8 @@ def fingerprint_of(
         ModelNotFoundError: Neither the files nor such a memory are here.
         SnapshotError: The files are incomplete or damaged.
     """
+    if spec.backend == "onnx" and spec.path is not None:
+        return _of_prepared(spec, spec.path)
     directory = cache_directory(cache_dir)
     place = place or locate(spec)
     if place.path is None:
@@ -97,6 +103,15 @@ def fingerprint_of(
     return found
 
 
+def _of_prepared(spec: ModelSpec, path: str) -> Fingerprint:
+    found = read_json(Path(path, PREPARED))
+    digits = str(found.get("fingerprint")) if isinstance(found, dict) else ""
+    if not _DIGEST.fullmatch(digits):
+        remedy = "Prepare it again: embedcache models prepare NAME."
+        raise ModelNotFoundError(spec.name, "its prepared form is gone", remedy, (path,))
+    return Fingerprint(digits, (("prepared", path),), "prepared")
+
+
 def _of_files(spec: ModelSpec, place: Place, memo: HashMemo) -> Fingerprint:
     assert place.path is not None
     check(spec.name, place)
@@ -111,9 +126,24 @@ def _of_files(spec: ModelSpec, place: Place, memo: HashMemo) -> Fingerprint:
     except (OSError, ValueError) as error:
         remedy = "Check that its files can be read, and that nobody writes to them."
         raise SnapshotError(spec.name, place.path, (str(error),), remedy) from error
+    if spec.form == "shipped":
+        parts = _with_shipped(spec, root, parts, memo)
     parts += [("dtype", dtype), ("form", spec.form)]
     parts.sort()
     return Fingerprint(digest(VERSION, *(item for part in parts for item in part)), tuple(parts))
+
+
+def _with_shipped(
+    spec: ModelSpec, root: Path, parts: list[tuple[str, str]], memo: HashMemo
+) -> list[tuple[str, str]]:
+    """`parts` with the ONNX file of the model's own repository in place of torch's weights."""
+    file = root / SHIPPED
+    if not file.is_file():
+        remedy = "Use another form, or a model whose repository has that file."
+        raise SnapshotError(spec.name, str(root), (f"{SHIPPED} is missing",), remedy)
+    kept = [part for part in parts if not part[0].endswith("weights")]
+    beside = sorted(file.parent.glob(f"{file.name}_data*"))
+    return kept + [(f"onnx/{f.name}", memo(f).sha256) for f in (file, *beside)]
 
 
 def _parts_of_base(base: Place, trust: bool, memo: HashMemo) -> list[tuple[str, str]]:

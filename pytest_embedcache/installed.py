@@ -32,3 +32,5 @@ def is_installed(package: str) -> bool:
         return importlib.util.find_spec(package) is not None
     except ValueError:  # a module that a test put into sys.modules
         return True
+    except ImportError:  # somebody's finder forbids it
+        return False

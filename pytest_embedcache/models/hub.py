@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import glob
 import os
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -40,17 +40,20 @@ class Fetcher(Protocol):
         """
 
 
-def wanted_files(names: Iterable[str]) -> list[str]:
-    """Of a repository's files those that sentence-transformers reads, sorted.
+def wanted_files(names: Iterable[str], also: Container[str] = ()) -> list[str]:
+    """Of a repository's files those that sentence-transformers reads, and those in `also`, sorted.
 
     Left out: other engines' formats, and pickled weights beside safetensors.
     """
     kept = {
         name
         for name in names
-        if not name.endswith(OTHER_ENGINES)
-        and name.partition("/")[0] not in OTHER_ENGINES_DIRECTORIES
-        and not os.path.basename(name).startswith(".")
+        if name in also
+        or not (
+            name.endswith(OTHER_ENGINES)
+            or name.partition("/")[0] in OTHER_ENGINES_DIRECTORIES
+            or os.path.basename(name).startswith(".")
+        )
     }
     safe = {os.path.dirname(name) for name in kept if name.endswith(".safetensors")}
     return sorted(
@@ -63,7 +66,13 @@ def wanted_files(names: Iterable[str]) -> list[str]:
 
 
 class HubFetcher:
-    """Fetches through huggingface_hub, which sentence-transformers brings along."""
+    """Fetches through huggingface_hub, which sentence-transformers brings along.
+
+    `also` are files that are wanted although sentence-transformers does not read them.
+    """
+
+    def __init__(self, also: Container[str] = ()) -> None:
+        self.also = also
 
     def fetch(
         self, repository: str, revision: str, cache: Path, *, token: str | bool | None, force: bool
@@ -87,7 +96,7 @@ class HubFetcher:
             info = HfApi(token=token).model_info(
                 repository, revision=revision, timeout=ANSWER_TIMEOUT
             )
-            files = wanted_files(sibling.rfilename for sibling in info.siblings or ())
+            files = wanted_files((file.rfilename for file in info.siblings or ()), self.also)
             options: dict[str, Any] = {"cache_dir": cache, "token": token}
             options["etag_timeout"] = ANSWER_TIMEOUT
             for batch in _batches(files):

@@ -5,25 +5,47 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from pytest_embedcache.encoding import digest
 from pytest_embedcache.errors import (
+    ExportError,
     MissingExtraError,
     ModelLoadError,
     ModelNotFoundError,
     SnapshotError,
 )
-from pytest_embedcache.models.artifacts import ArtifactStore
+from pytest_embedcache.fingerprint import SHIPPED
+from pytest_embedcache.models.artifacts import Artifact, ArtifactStore
 from pytest_embedcache.models.hub import Fetcher, HubFetcher
 from pytest_embedcache.models.identity import Identity, identify_snapshot
 from pytest_embedcache.models.onnx.description import Description
-from pytest_embedcache.models.onnx.published import origin_of, published, refusal_in
+from pytest_embedcache.models.onnx.published import (
+    can_export,
+    origin_of,
+    published,
+    refusal_in,
+    ships_graph,
+)
 from pytest_embedcache.models.snapshots import prepare_snapshot
 from pytest_embedcache.spec import ModelSpec
 from pytest_embedcache.weights import stat_key
 
+if TYPE_CHECKING:
+    from pytest_embedcache.models.onnx.preparation import Preparation
+
 __all__ = ["OnnxBackend"]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a spec means here: form, identity, and the artifact if it is there."""
+
+    form: str
+    identity: Identity
+    artifact: Artifact | None
+
 
 _NEEDS = ("onnxruntime", "tokenizers", "numpy")
 
@@ -40,6 +62,7 @@ class OnnxBackend:
         self, fetcher: Fetcher | None = None, *, stage: Callable[[str], object] | None = None
     ) -> None:
         self.fetcher = fetcher or HubFetcher()
+        self.shipped_fetcher = fetcher or HubFetcher(also=(SHIPPED,))
         self.stage = stage or _silent
 
     def prepare(self, spec: ModelSpec, artifacts: ArtifactStore) -> ModelSpec:
@@ -48,22 +71,20 @@ class OnnxBackend:
         Raises `ExportError` where the model cannot be had in this form.
         """
         try:
-            identity = self._identify(spec, artifacts)
+            found = self._look(spec, artifacts)
         except (ModelNotFoundError, SnapshotError):
             prepare_snapshot(origin_of(spec), artifacts, self.fetcher)
-            identity = self._identify(spec, artifacts)
-        artifact = published(artifacts, spec.form, identity)
+            found = self._look_again(spec, artifacts)
+        if found.artifact is None and found.form == "float32" and not can_export():
+            found = self._look_again(spec, artifacts)
+        artifact = found.artifact
         if artifact is None:
-            # Imported here: a process that finds it prepared has no use for it.
-            from pytest_embedcache.models.onnx.preparation import Preparation
-
-            preparation = Preparation(spec, artifacts, self.fetcher, self.stage)
-            artifact = preparation.artifact(identity)
+            artifact = self._preparation(spec, found.form, artifacts).artifact(found.identity)
         return ModelSpec(
-            name=identity.name,
-            revision=identity.commit,
+            name=found.identity.name,
+            revision=found.identity.commit,
             backend=spec.backend,
-            form=spec.form,
+            form=found.form,
             device=spec.device,
             dtype=spec.dtype,
             trust_remote_code=spec.trust_remote_code,
@@ -73,7 +94,7 @@ class OnnxBackend:
 
     def identify(self, spec: ModelSpec, artifacts: ArtifactStore) -> Identity:
         if spec.path is None:
-            return self._identify(spec, artifacts)
+            return self._look(spec, artifacts).identity
         try:
             found = Description.read(spec.path)
         except ValueError as error:
@@ -89,19 +110,33 @@ class OnnxBackend:
             spec.name, found.fingerprint, "float32", found.facts(), signature, spec.revision
         )
 
-    def _identify(self, spec: ModelSpec, artifacts: ArtifactStore) -> Identity:
+    def _look(self, spec: ModelSpec, artifacts: ArtifactStore) -> _Found:
         """By the files that the artifact is, or would be, made of: it need not be there."""
         identity = identify_snapshot(spec, artifacts)
         artifact = published(artifacts, spec.form, identity)
-        return Identity(
-            identity.name,
-            identity.fingerprint,
-            "float32",
-            identity.metadata,
-            # Without one nothing is loaded, and nothing is prepared, before a vector is missing.
-            None if artifact is None else _signature(artifact.root),
-            identity.commit,
-        )
+        if artifact is None and spec.form == "float32" and not can_export() and ships_graph(spec):
+            # All that can be had here; a model of its own.
+            return self._look(spec.replace(form="shipped"), artifacts)
+        # Without an artifact nothing is loaded, nor prepared, before a vector is missing.
+        signature = None if artifact is None else _signature(artifact.root)
+        return _Found(spec.form, replace(identity, dtype="float32", signature=signature), artifact)
+
+    def _look_again(self, spec: ModelSpec, artifacts: ArtifactStore) -> _Found:
+        """After fetching the shipped file, where it may be needed and is not here."""
+        wanted = spec.form == "shipped" or (spec.form == "float32" and not can_export())
+        if wanted and not ships_graph(spec):
+            self._preparation(spec, "shipped", artifacts).fetch_shipped()
+        if spec.form == "shipped" and not ships_graph(spec):
+            reason = f"its repository has no file {SHIPPED}"
+            raise ExportError(spec.name, spec.form, reason, "Use another form.")
+        return self._look(spec, artifacts)
+
+    def _preparation(self, spec: ModelSpec, form: str, artifacts: ArtifactStore) -> Preparation:
+        # Imported here: a process that finds all prepared has no use for it.
+        from pytest_embedcache.models.onnx.preparation import Preparation
+
+        fetcher = self.shipped_fetcher if form == "shipped" else self.fetcher
+        return Preparation(spec.replace(form=form), artifacts, fetcher, self.stage)
 
     def signature(self, spec: ModelSpec) -> str | None:
         assert spec.path is not None
@@ -143,10 +178,10 @@ class OnnxBackend:
     def refusal(self, spec: ModelSpec, artifacts: ArtifactStore) -> str | None:
         """Why this model cannot be prepared, where that is known already; asks for nothing new."""
         try:
-            identity = self._identify(spec, artifacts)
+            found = self._look(spec, artifacts)
         except (ModelNotFoundError, SnapshotError):
             return None
-        return refusal_in(artifacts, spec.form, identity)
+        return refusal_in(artifacts, found.form, found.identity)
 
 
 def _signature(folder: str) -> str | None:

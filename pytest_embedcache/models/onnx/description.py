@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from pytest_embedcache.files import read_json, write_json
+from pytest_embedcache.fingerprint import PREPARED
 from pytest_embedcache.models.metadata import ModelMetadata
 
 __all__ = ["DESCRIPTION", "GRAPH", "TOKENIZER", "WEIGHTS", "Description", "TokenRules"]
 
 #: The files of an artifact.
-DESCRIPTION, GRAPH, TOKENIZER = "embedcache.json", "model.onnx", "tokenizer.json"
+DESCRIPTION, GRAPH, TOKENIZER = PREPARED, "model.onnx", "tokenizer.json"
 #: Beside the graph, so that it is mapped, and all processes share its pages.
 WEIGHTS = "model.onnx.data"
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pytest_embedcache.errors import ExportError, MissingExtraError
+from pytest_embedcache.errors import ExportError, FetchError, MissingExtraError, ModelNotFoundError
 from pytest_embedcache.files import write_json
+from pytest_embedcache.fingerprint import SHIPPED
 from pytest_embedcache.installed import is_installed
 from pytest_embedcache.models.artifacts import Artifact, ArtifactStore, Built
 from pytest_embedcache.models.backends.torch import TorchBackend
@@ -22,6 +24,7 @@ from pytest_embedcache.models.onnx.published import (
     origin_of,
     still_holds,
 )
+from pytest_embedcache.snapshot import hub_cache, hub_cache_around, locate
 from pytest_embedcache.spec import ModelSpec
 
 __all__ = ["Preparation"]
@@ -51,7 +54,8 @@ class Preparation:
 
     def artifact(self, identity: Identity) -> Artifact:
         """The artifact that the spec means, made where it is missing. Raises as `float32` does."""
-        return self.float32(identity) if self.spec.form == "float32" else self.small(identity)
+        builders = {"float32": self.float32, "shipped": self.shipped}
+        return builders.get(self.spec.form, self.small)(identity)
 
     def float32(self, identity: Identity) -> Artifact:
         """The export of the model, which was verified against its origin.
@@ -79,6 +83,40 @@ class Preparation:
             return Built(found["files"], details=found["details"])
 
         return self._ensure(self.spec.form, identity, build)
+
+    def shipped(self, identity: Identity) -> Artifact:
+        """The ONNX file of the model's own repository, completed. Raises as `float32` does."""
+
+        def build(folder: Path) -> Built:
+            if not is_installed("onnx"):
+                raise MissingExtraError(f"preparing {self.spec.name!r}", "onnx", "onnx")
+            place = locate(origin_of(self.spec))
+            found = self._in_child(
+                "shipped:prepare_shipped",
+                source=place.path,
+                graph=SHIPPED,
+                folder=str(folder),
+                name=identity.name,
+                commit=identity.commit,
+                fingerprint=identity.fingerprint,
+            )
+            return Built(found["files"], details=found["details"])
+
+        return self._ensure("shipped", identity, build)
+
+    def fetch_shipped(self) -> None:
+        """Bring that file here, should the model's repository on the Hub have one."""
+        place = locate(origin_of(self.spec))
+        if place.repository is None or place.commit is None or place.path is None:
+            return
+        cache = hub_cache_around(place.path) or hub_cache(self.spec.cache_folder)
+        what = f"the files of {place.repository}"
+        # Offline, or away: what is here decides.
+        away = contextlib.suppress(FetchError, ModelNotFoundError, MissingExtraError)
+        with self.artifacts.alone(f"shipped-{place.commit}", what), away:
+            self.fetcher.fetch(
+                place.repository, place.commit, cache, token=self.spec.token, force=False
+            )
 
     def _export(self, identity: Identity) -> Callable[[Path], Built]:
         def build(folder: Path) -> Built:

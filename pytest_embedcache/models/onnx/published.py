@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 from pytest_embedcache.encoding import canonical_json, digest
-from pytest_embedcache.installed import installed_version
+from pytest_embedcache.fingerprint import SHIPPED
+from pytest_embedcache.installed import installed_version, is_installed
 from pytest_embedcache.models.artifacts import Artifact, ArtifactStore
 from pytest_embedcache.models.identity import Identity
+from pytest_embedcache.snapshot import locate
 from pytest_embedcache.spec import ModelSpec
 
 __all__ = [
     "REFUSED",
+    "can_export",
     "kind_and_key",
     "makers",
     "origin_of",
     "published",
     "refusal_in",
+    "ships_graph",
     "still_holds",
 ]
 
 #: Form -> kind of artifact, and the version of how it is made, which is a part of its key.
-_KINDS = {"float32": ("onnx", 1), "int8": ("onnx-int8", 1), "int8-dynamic": ("onnx-dynamic", 1)}
+_KINDS = {
+    "float32": ("onnx", 1),
+    "int8": ("onnx-int8", 1),
+    "int8-dynamic": ("onnx-dynamic", 1),
+    "shipped": ("onnx-shipped", 1),
+}
 #: The one file of an artifact that says why there is none.
 REFUSED = "refused.json"
 #: With others of these, what was refused is tried again.
@@ -54,6 +64,17 @@ def refusal_in(artifacts: ArtifactStore, form: str, identity: Identity) -> str |
 def origin_of(spec: ModelSpec) -> ModelSpec:
     """The model in torch that a prepared one is made of, and held against."""
     return replace(spec, backend="torch", form="float32", path=None)
+
+
+def can_export() -> bool:
+    """Whether the packages are here that load a model's origin."""
+    return is_installed("torch") and is_installed("sentence_transformers")
+
+
+def ships_graph(spec: ModelSpec) -> bool:
+    """Whether the ONNX file of the model's own repository is on this machine."""
+    place = locate(origin_of(spec))
+    return place.path is not None and os.path.isfile(os.path.join(place.path, SHIPPED))
 
 
 def makers() -> dict[str, str | None]:
