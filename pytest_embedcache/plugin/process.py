@@ -19,12 +19,12 @@ _WAITS = "pytest_embedcache.models.locking"
 
 
 class OwnProcess:
-    """Torch's threads, and who hears of a wait.
+    """The threads of models, and who hears of a wait.
 
     `workers` is the number of processes that share the machine's cores.
 
     Attributes:
-        threads: The cap that was set on torch's threads, None where none was.
+        threads: The cap that was set on the threads of models, None where none was.
     """
 
     def __init__(self, settings: Settings, workers: int, config: pytest.Config | None) -> None:
@@ -32,6 +32,8 @@ class OwnProcess:
         self._limit = settings.threads
         self._workers = workers
         self._threads_before: int | None = None
+        #: The limit of prepared models, which may have been none.
+        self._others_before: tuple[int | None] | None = None
         self._announcer = _Announcer(config)
 
     def before_models(self) -> None:
@@ -47,28 +49,48 @@ class OwnProcess:
             # Before the model is built, which could otherwise never be freed. For good: to unfreeze
             # at the end would cost a second at the exit.
             gc.freeze()
-        torch = sys.modules.get("torch")
-        if torch is None or self._limit == "off":
+        if self._limit == "off" or (self._limit == "auto" and self._workers < 2):
             return
         limit = self._limit
         if limit == "auto":
-            if self._workers < 2:
-                return
             from pytest_embedcache.models.resources import threads_per_worker
 
             limit = threads_per_worker(self._workers)
+        self._hold_torch(int(limit))
+        self._hold_others(int(limit))
+
+    def _hold_torch(self, limit: int) -> None:
+        torch = sys.modules.get("torch")
+        if torch is None:
+            return
         before = torch.get_num_threads()
-        if int(limit) < before:  # the user may have set fewer
+        if limit < before:  # the user may have set fewer
             if self._threads_before is None:
                 self._threads_before = before
-            torch.set_num_threads(int(limit))
-            self.threads = int(limit)
+            torch.set_num_threads(limit)
+            self.threads = limit
+
+    def _hold_others(self, limit: int) -> None:
+        """Those of prepared models, each of which takes what is allowed when it is built."""
+        if "onnxruntime" not in sys.modules:
+            return
+        from pytest_embedcache.models import threads
+
+        if limit < threads.allowed():
+            before = threads.limit(limit)
+            if self._others_before is None:
+                self._others_before = (before,)
+            self.threads = limit
 
     def put_back(self) -> None:
         """Undo it."""
         torch = sys.modules.get("torch")
         if self._threads_before is not None and torch is not None:
             torch.set_num_threads(self._threads_before)
+        if self._others_before is not None:
+            from pytest_embedcache.models import threads
+
+            threads.limit(*self._others_before)
         logging.getLogger(_WAITS).removeHandler(self._announcer)
 
 

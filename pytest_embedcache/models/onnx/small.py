@@ -160,11 +160,11 @@ def _by_row(shrinker: _Shrinker, node: Any, table: np.ndarray) -> None:
     name, ids, (output,) = node.input[0], node.input[1], node.output
     scale = np.maximum(np.abs(table).max(axis=1, keepdims=True), 1e-12) / 127
     rows = np.rint(table / scale).astype(np.int8)
-    shrinker.add("Gather", [shrinker.constant(f"{name}.q", rows), ids], [f"{output}.q"], axis=0)
-    shrinker.add("Cast", [f"{output}.q"], [f"{output}.f"], to=TensorProto.FLOAT)
+    shrinker.add("Gather", [shrinker.constant(f"{name}.q", rows), ids], [f"{output}.rows"], axis=0)
+    shrinker.add("Cast", [f"{output}.rows"], [f"{output}.wide"], to=TensorProto.FLOAT)
     scales = shrinker.constant(f"{name}.s", scale.astype(np.float32))
-    shrinker.add("Gather", [scales, ids], [f"{output}.s"], axis=0)
-    shrinker.add("Mul", [f"{output}.f", f"{output}.s"], [output])
+    shrinker.add("Gather", [scales, ids], [f"{output}.scales"], axis=0)
+    shrinker.add("Mul", [f"{output}.wide", f"{output}.scales"], [output])
 
 
 def _by_block(shrinker: _Shrinker, node: Any, matrix: np.ndarray) -> None:

@@ -15,7 +15,7 @@ _DOCUMENTED = (
     *("functools", "heapq", "html.parser", "http.client", "inspect", "ipaddress", "json"),
     *("logging", "mailbox", "os", "pathlib", "pickle", "platform", "random", "re", "sched"),
     *("shutil", "sqlite3", "statistics", "string", "subprocess", "tarfile", "tempfile"),
-    *("textwrap", "threading", "typing", "unittest", "urllib.request", "uuid", "zipfile"),
+    *("textwrap", "threading", "unittest", "urllib.request", "uuid", "zipfile"),
 )
 
 

@@ -29,7 +29,11 @@ def verified(origin: Any, prepared: Any, special: tuple[str, ...] = ()) -> dict[
     worst, where = 0.0, ""
     for what, listed, options in _calls(texts, prepared):
         expected = origin.encode(listed, show_progress_bar=False, **options)
-        found = prepared.encode(listed, show_progress_bar=False, **options)
+        try:
+            found = prepared.encode(listed, show_progress_bar=False, **options)
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise RefusedError(f"its export does not run ({reason[:300]})") from error
         for text, difference in zip(listed, _differences(expected, found), strict=True):
             if difference > worst:
                 worst, where = difference, f"{what}, {_short(text)}"
