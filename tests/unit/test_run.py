@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from pytest_embedcache.models import locking, resources
+from pytest_embedcache.models import locking, resources, threads
 from pytest_embedcache.models.registry import swap_default_registry
 from pytest_embedcache.plugin.run import Run
 from pytest_embedcache.plugin.settings import Settings
@@ -119,6 +119,44 @@ def test_a_model_without_torch_holds_nothing(
     assert run.process.threads is None
     run.stop()
     assert "torch" not in sys.modules
+
+
+@pytest.mark.parametrize(("asked", "held"), [(1, 1), (3, 3), (16, None), ("off", None)])
+def test_prepared_models_are_held_to_the_same_threads(
+    make: Callable[..., Run],
+    monkeypatch: pytest.MonkeyPatch,
+    asked: int | str,
+    held: int | None,
+) -> None:
+    """Those that are loaded during the run; afterwards a process may use what it might before."""
+    monkeypatch.setattr(threads, "usable_cores", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    monkeypatch.setitem(sys.modules, "onnxruntime", types.ModuleType("onnxruntime"))
+    run = make(threads=asked)
+    for _ in range(2):
+        run.process.after_import(False)
+    assert threads.allowed() == (held or 8)
+    assert run.process.threads == held
+    run.stop()
+    assert threads.allowed() == 8
+
+
+@pytest.mark.parametrize(
+    ("variable", "limit", "allowed"),
+    [("", None, 8), ("3", None, 3), ("3,1", 5, 3), ("64", 2, 2), ("0", None, 8), ("x", 99, 8)],
+)
+def test_a_prepared_model_takes_the_fewest_threads_that_anybody_set(
+    monkeypatch: pytest.MonkeyPatch, variable: str, limit: int | None, allowed: int
+) -> None:
+    """The user by OMP_NUM_THREADS, a run by its limit, the machine by its cores."""
+    monkeypatch.setattr(threads, "usable_cores", lambda: 8)
+    monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    before = threads.limit(limit)
+    try:
+        assert threads.allowed() == allowed
+    finally:
+        threads.limit(before)
 
 
 def test_only_a_fresh_import_is_frozen(
