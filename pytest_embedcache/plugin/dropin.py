@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_embedcache.plugin.fixtures import RUN
 from pytest_embedcache.plugin.marker import marked_dropin
 from pytest_embedcache.plugin.options import asked_early, read_settings
+from pytest_embedcache.plugin.recordings import have_recordings
 from pytest_embedcache.plugin.settings import Mode
 
 if TYPE_CHECKING:
@@ -27,19 +29,35 @@ def install(config: pytest.Config) -> None:
         return
     from pytest_embedcache.dropin.switch import Switch
 
-    switch = config.stash[SWITCH] = Switch(_stand_ins(read_settings(config)))
+    switch = config.stash[SWITCH] = Switch(_stand_ins(config, read_settings(config)))
     switch.install()
     # Also where the run ends before it is configured.
     config.add_cleanup(switch.remove)
 
 
-def _stand_ins(settings: Settings) -> list[StandIn]:
+def _stand_ins(config: pytest.Config, settings: Settings) -> list[StandIn]:
     """One row for each library."""
     from pytest_embedcache.dropin.openai import OpenAIStandIn
     from pytest_embedcache.dropin.openai_calls import Names
+    from pytest_embedcache.dropin.sentence_transformers import SentenceTransformers
+    from pytest_embedcache.dropin.shared import SharedModels
+    from pytest_embedcache.plugin.imports import as_in_production
 
-    names = Names(settings.aliases, settings.versions)
-    return [OpenAIStandIn(names, keyless=settings.mode == Mode.REPLAY)]
+    replaying = settings.mode == Mode.REPLAY
+    stand_ins: list[StandIn] = [
+        SentenceTransformers(
+            # By name: the run is not there yet.
+            SharedModels(lambda: config.stash[RUN].make_registry(), as_in_production),
+            replaying=replaying,
+            without=replaying and have_recordings(settings.recordings or ""),
+        ),
+        OpenAIStandIn(Names(settings.aliases, settings.versions), keyless=replaying),
+    ]
+    if settings.dropin_defer:
+        from pytest_embedcache.dropin.deferred import DeferredNames
+
+        stand_ins.append(DeferredNames())
+    return stand_ins
 
 
 def start(config: pytest.Config) -> None:

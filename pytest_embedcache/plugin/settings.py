@@ -161,6 +161,13 @@ SETTINGS = (
         _flag,
         False,
     ),
+    Setting(
+        "dropin_defer",
+        FLAG,
+        "with the drop-in: names of transformers that libraries import and seldom use wait as well",
+        _flag,
+        False,
+    ),
     Setting("recordings", PATH, "directory of the vectors kept in the repository", _text),
     Setting("strict", FLAG, "a text of mode auto that is not recorded fails the run", _flag, False),
     Setting(
@@ -207,6 +214,7 @@ class Settings:
     cache_max_size: int = 4 * 2**30
     cache_ttl: int | None = None
     dropin: bool = False
+    dropin_defer: bool = False
     recordings: str | None = None
     strict: bool = False
     aliases: Mapping[str, str] = field(default_factory=dict)

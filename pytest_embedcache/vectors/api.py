@@ -31,6 +31,7 @@ __all__ = [
     "by_strategy",
     "cached_model",
     "default_cache",
+    "forget_model",
     "get_model",
     "open_cache",
     "open_redis",
@@ -215,6 +216,15 @@ def cached_model(registry: ModelRegistry, cache: VectorCache, spec: ModelSpec) -
         with _default_lock:
             if registry.evictions == evictions:  # else it may be the model that was forgotten
                 return _keep(registry, (cache, spec) if lasting else None, (cache, made.spec), made)
+
+
+def forget_model(registry: ModelRegistry, model: CachedModel) -> None:
+    """Let the next call make it anew, and load it anew: its files are another model's by now."""
+    registry.evict(model.spec)
+    with _default_lock:
+        _, models = vars(registry).get(_SLOT, _NONE)
+        for asked in [asked for asked, made in models.items() if made is model]:
+            del models[asked]
 
 
 def _keep(

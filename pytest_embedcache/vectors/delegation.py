@@ -43,6 +43,21 @@ class Delegating:
     if TYPE_CHECKING:
         _source: ModelSource
 
+    @property
+    def metadata(self) -> ModelMetadata:
+        """What the model's files say about it, or what it said itself when it was loaded."""
+        return self._source.identity.metadata
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether the loaded model is another than that of its files, or may be."""
+        handle = self._source.loaded()
+        return handle is not None and (handle.handed_out or bool(handle.state()))
+
+    def is_outdated(self) -> bool:
+        """Whether its name means another model by now; looks at the files' sizes and times."""
+        return self._source.is_outdated()
+
     def unwrap(self, *, copy: bool = False) -> Any:
         """The model behind, loaded.
 

@@ -173,6 +173,9 @@ class RecordedSource(ModelSource):
         self.identity = header.identity()
         self._makers = {}
 
+    def is_outdated(self) -> bool:
+        return False
+
     def loaded(self) -> ModelHandle | None:
         return None
 

@@ -73,6 +73,12 @@ class ModelSource:
             # So that a model which was loaded under another spelling is seen to be this one.
             self.spec = registry.resolve(spec)
 
+    def is_outdated(self) -> bool:
+        """Whether what was asked for is another model by now: files, or a branch, have changed."""
+        now = self.registry.identify(self.asked)
+        known = self.identity
+        return (now.fingerprint, now.signature) != (known.fingerprint, known.signature)
+
     def loaded(self) -> ModelHandle | None:
         """The handle, if the model is loaded; loads nothing."""
         if not self.spec.is_resolved and self._resolves and self._can_be_loaded():

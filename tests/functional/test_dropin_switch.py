@@ -19,7 +19,7 @@ PLUGIN = f"""
         def remove(self):
             note("remove")
 
-    dropin._stand_ins = lambda settings: [Noting()]
+    dropin._stand_ins = lambda config, settings: [Noting()]
 """
 CONFTEST = """
     from support.light import note

@@ -23,8 +23,10 @@ from pytest_embedcache.models.snapshots import prepare_snapshot
 from pytest_embedcache.snapshot import hub_cache_around, locate
 from pytest_embedcache.spec import ModelSpec
 
-__all__ = ["TorchBackend"]
+__all__ = ["BECOME_REAL", "TorchBackend"]
 
+#: In the namespace of a package that waits for its first use: makes it the real one.
+BECOME_REAL = "__embedcache_become_real__"
 
 _TRUST = "Read the code in the model's repository; if you trust it, give trust_remote_code=True."
 
@@ -81,7 +83,8 @@ class TorchBackend:
         )
 
     def import_libraries(self) -> bool:
-        if sys.modules.get("sentence_transformers") is not None:
+        there = sys.modules.get("sentence_transformers")
+        if there is not None and BECOME_REAL not in getattr(there, "__dict__", ()):
             return False
         importing = _import()
         next(importing)
@@ -143,7 +146,10 @@ def _import() -> Iterator[None]:
     generator that has yielded, and is not resumed, has no caller.
     """
     try:
-        import sentence_transformers  # noqa: F401
+        import sentence_transformers
+
+        if become_real := vars(sentence_transformers).get(BECOME_REAL):
+            become_real()
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if not missing or is_installed(missing):
