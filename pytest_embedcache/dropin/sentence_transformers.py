@@ -27,8 +27,10 @@ from pytest_embedcache.errors import (
     ReplayModelError,
     SnapshotError,
 )
+from pytest_embedcache.models import defaults
 from pytest_embedcache.models.backends.torch import BECOME_REAL
 from pytest_embedcache.snapshot import locate
+from pytest_embedcache.spec import ModelSpec
 
 __all__ = ["SentenceTransformers"]
 
@@ -84,6 +86,8 @@ class SentenceTransformers:
             "_library": self,
             # A registry, and a test's fake, find the real class by it.
             "__embedcache_real__": staticmethod(self.build),
+            # To construct it loads nothing: no guard has to stand before it.
+            "embedcache_stand_in": True,
         }
         self.stand_in: Any = StandInType(CLASS, (Model,), members)
 
@@ -212,6 +216,9 @@ class SentenceTransformers:
             return False
 
     def _become(self, instance: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        name = args[0] if args else kwargs.get("model_name_or_path")
+        if defaults.refuse is not None and isinstance(name, str) and name:
+            defaults.refuse(ModelSpec(name))
         set_class(instance, self.real())
         self._real_init(instance, args, kwargs)
 

@@ -78,6 +78,8 @@ class NoModels:
         real = getattr(module, _CLASS, None)
         if not isinstance(real, type) or getattr(real, "embedcache_fake", False):
             return lambda: None  # a mock, or a fake
+        if getattr(real, "embedcache_stand_in", False):
+            return lambda: None  # to construct one loads nothing, and its load asks us
         original = real.__init__  # type: ignore[misc]
         inherited = "__init__" not in vars(real)
 

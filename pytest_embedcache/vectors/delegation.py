@@ -44,11 +44,6 @@ class Delegating:
         _source: ModelSource
 
     @property
-    def metadata(self) -> ModelMetadata:
-        """What the model's files say about it, or what it said itself when it was loaded."""
-        return self._source.identity.metadata
-
-    @property
     def is_changed(self) -> bool:
         """Whether the loaded model is another than that of its files, or may be."""
         handle = self._source.loaded()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -326,7 +328,7 @@ def test_a_run_in_the_same_process_leaves_nothing(toy: Suite, tmp_path: Path) ->
         f"import sys; sys.path.insert(0, {str(toy.path)!r})\n"
         f"sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
         "import pytest, os\n"
-        "arguments = ['-q', '-p', 'no:cacheprovider', '-p', 'no:randomly', '-p', 'no:benchmark']\n"
+        "arguments = ['-q', '-p', 'embedcache', '-p', 'no:cacheprovider']\n"
         "def state():\n"
         "    return list(sys.meta_path), 'sentence_transformers' in sys.modules\n"
         "before = state()\n"
@@ -344,9 +346,6 @@ def test_a_run_in_the_same_process_leaves_nothing(toy: Suite, tmp_path: Path) ->
         "print('as before')\n"
     )
     for arguments in ((), ("warm",)):
-        import subprocess
-        import sys
-
         ran = subprocess.run(
             [sys.executable, "twice.py", *arguments],
             cwd=toy.path,
@@ -356,3 +355,42 @@ def test_a_run_in_the_same_process_leaves_nothing(toy: Suite, tmp_path: Path) ->
             timeout=120,
         )
         assert "as before" in ran.stdout, ran.stdout + ran.stderr
+
+
+def test_no_real_model_is_loaded_where_that_is_forbidden(toy: Suite) -> None:
+    """What is stored is found; a load, and a real model of the class itself, are errors."""
+    run(toy, passed=4)
+    toy.write(
+        test_plain="""
+            import pytest
+            from pytest_embedcache.errors import RealModelError
+            from sentence_transformers import SentenceTransformer
+
+            def test_it():
+                model = SentenceTransformer("model")
+                assert model.encode("a cat 1").shape == (16,)
+                for load in (
+                    lambda: model.encode("a new text"),
+                    lambda: model.tokenizer,
+                    lambda: SentenceTransformer("model", model_kwargs={"a": 1}),
+                ):
+                    with pytest.raises(RealModelError):
+                        load()
+        """
+    )
+    assert "load" not in run(toy, "--embedcache-no-models", passed=1)
+
+
+def test_in_mode_fake_it_is_a_fake(toy: Suite) -> None:
+    """Of any name; nothing is loaded or imported."""
+    toy.write(
+        test_plain="""
+            from sentence_transformers import SentenceTransformer
+
+            def test_it():
+                model = SentenceTransformer("all-MiniLM-L6-v2")
+                assert model.encode(["a cat", "a dog"]).shape == (2, 384)
+                assert isinstance(model, SentenceTransformer)
+        """
+    )
+    assert run(toy, "--embedcache-mode=fake", passed=1) == ["conftest"]
