@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from pytest_embedcache.cli import explain, recordings, stats, upkeep, warm
+from pytest_embedcache.cli import explain, models, recordings, stats, upkeep, warm
 from pytest_embedcache.cli.options import add_directory
 from pytest_embedcache.errors import EmbedCacheError
 
@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     add_directory(where)
     where.set_defaults(run=_where)
     stats.add_command(commands)
+    models.add_command(commands)
     warm.add_commands(commands)
     upkeep.add_commands(commands)
     recordings.add_commands(commands)

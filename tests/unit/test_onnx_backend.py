@@ -4,65 +4,25 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.models import add_to_hub_cache
+from support.preparing import Children
 
 from pytest_embedcache import ModelSpec
 from pytest_embedcache.errors import ExportError, MissingExtraError, ModelSpecError
 from pytest_embedcache.models.artifacts import ArtifactStore
-from pytest_embedcache.models.backends import onnx as backend_module
 from pytest_embedcache.models.backends.onnx import OnnxBackend
 from pytest_embedcache.models.backends.torch import TorchBackend
-from pytest_embedcache.models.metadata import read_metadata
 from pytest_embedcache.models.onnx import preparation, published
 from pytest_embedcache.models.onnx.child import ChildError, RefusedError
-from pytest_embedcache.models.onnx.description import Description, TokenRules
-
-
-class Children:
-    """In place of the processes that do the work: what was asked for, and what comes of it."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.error: Exception | None = None
-        self.metadata: dict[str, Any] = {}
-        self.meanwhile: Callable[[], object] = lambda: None
-
-    def __call__(self, function: str, stage: Any, **arguments: Any) -> dict[str, Any]:
-        self.asked.append(function.rpartition(":")[2])
-        self.meanwhile()
-        if "spec" in arguments:
-            self.metadata = read_metadata(arguments["spec"]["path"]).as_dict()
-        if self.error is not None:
-            raise self.error
-        facts = {n: arguments.get(n) for n in ("name", "commit", "fingerprint")}
-        made = Description(
-            **{**facts, "name": facts["name"] or "small"},
-            form=arguments.get("form", "float32"),
-            rules=TokenRules(),
-            max_seq_length=32,
-            prompts={},
-            default_prompt_name=None,
-            truncate_dim=None,
-            similarity="cosine",
-            dimension=16,
-            metadata=self.metadata,
-        )
-        made.write(arguments["folder"])
-        return {"files": ["embedcache.json"], "details": {"difference": 0.0}}
 
 
 @pytest.fixture
 def children(monkeypatch: pytest.MonkeyPatch) -> Children:
-    made = Children()
-    monkeypatch.setattr(preparation, "run_in_child", made)
-    monkeypatch.setattr(preparation, "is_installed", lambda package: True)
-    monkeypatch.setattr(backend_module, "can_export", lambda: True)
-    return made
+    return Children(monkeypatch)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from pytest_embedcache.spec import ModelSpec
 __all__ = [
     "REFUSED",
     "can_export",
+    "form_kinds",
     "kind_and_key",
     "makers",
     "origin_of",
@@ -45,6 +46,11 @@ def kind_and_key(form: str, identity: Identity) -> tuple[str, str]:
     # An artifact has prompts, and two models of one fingerprint may have different ones.
     said = [dict(facts.prompts), facts.default_prompt_name, facts.similarity]
     return kind, f"{digest(identity.fingerprint, canonical_json(said))[:40]}-{version}"
+
+
+def form_kinds() -> list[str]:
+    """The kinds of artifact that hold prepared models."""
+    return [kind for kind, _ in _KINDS.values()]
 
 
 def published(artifacts: ArtifactStore, form: str, identity: Identity) -> Artifact | None:

@@ -21,6 +21,7 @@ COMMANDS = {
     "explain": ["MODEL"],
     "where": [],
     "stats": [],
+    "models": [],
     "warm": ["texts.txt"],
     "verify": [],
     "prune": [],
