@@ -9,10 +9,11 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pytest_embedcache import errors
 from pytest_embedcache.errors import ModelNotFoundError, ModelSpecError, SnapshotError
 from pytest_embedcache.models import defaults
 from pytest_embedcache.models.artifacts import ArtifactStore
-from pytest_embedcache.models.backends import BACKENDS, Backend, describe
+from pytest_embedcache.models.backends import BACKENDS, Backend, Probing, describe
 from pytest_embedcache.models.handle import ModelHandle
 from pytest_embedcache.models.identity import Identity
 from pytest_embedcache.models.idle import IdleUnloader, default_idle_timeout, idle
@@ -104,8 +105,7 @@ class ModelRegistry:
 
         `asked_as` is the name that its log lines use, if this call makes it.
         """
-        if isinstance(spec, str):
-            spec = ModelSpec(spec)
+        spec = ModelSpec(spec) if isinstance(spec, str) else spec
         name = asked_as or spec.name
         return self._handles.get(spec) or self._handle(self.resolve(spec), asked_as=name)
 
@@ -129,17 +129,20 @@ class ModelRegistry:
 
     def metadata(self, spec: ModelSpec | str) -> ModelMetadata:
         """What its configuration says, or said when it was last identified. Raises as that does."""
-        if isinstance(spec, str):
-            spec = ModelSpec(spec)
+        spec = ModelSpec(spec) if isinstance(spec, str) else spec
         try:
             return describe(self._backend(spec), spec, self.artifacts)
         except (ModelNotFoundError, SnapshotError):
             return self.identify(spec).metadata
 
+    def missing(self, spec: ModelSpec) -> errors.MissingExtraError | None:
+        """What a load needs that is not installed, as far as the backend can tell."""
+        backend = self._backend(spec)
+        return backend.missing() if isinstance(backend, Probing) else None
+
     def resolve(self, spec: ModelSpec | str) -> ModelSpec:
         """Return the spec under which the model is kept; its files are here afterwards."""
-        if isinstance(spec, str):
-            spec = ModelSpec(spec)
+        spec = ModelSpec(spec) if isinstance(spec, str) else spec
         return spec if spec.is_resolved else self._backend(spec).prepare(spec, self.artifacts)
 
     def stats(self) -> RegistryStats:

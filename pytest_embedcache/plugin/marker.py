@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
+from pytest_embedcache.models.strategies import strategy_named
 from pytest_embedcache.plugin.settings import Mode
 
 __all__ = ["KEYS", "apply_marker", "marked", "marked_dropin"]
 
-KEYS = ("model", "device", "mode", "dropin", "no_models")
+KEYS = ("model", "device", "strategy", "mode", "dropin", "no_models")
 #: Those that the fixtures are told.
-_OF_MODELS = ("model", "device", "mode")
+_OF_MODELS = ("model", "device", "strategy", "mode")
 
 
 class MarkerError(pytest.UsageError, pytest.Collector.CollectError):  # type: ignore[misc]
@@ -49,6 +50,7 @@ def marked(definition: Any) -> dict[str, Any]:
             ModelSpec(merged.get("model", "x"), device=merged.get("device"))
             if (mode := merged.get("mode", Mode.AUTO)) not in tuple(Mode):
                 raise ValueError(f"mode={mode!r} cannot be used: use {' or '.join(Mode)}")
+            strategy_named(merged.get("strategy", "lazy"))
             for flag in ("dropin", "no_models"):
                 if type(value := merged.get(flag, True)) is not bool:
                     raise ValueError(f"{flag}={value!r} cannot be used: use True or False")

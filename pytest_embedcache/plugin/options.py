@@ -16,9 +16,9 @@ from pytest_embedcache.plugin.settings import FLAG, SETTINGS, Mode, Settings, re
 __all__ = ["MARKER", "STUB_MISSING", "add_options", "asked_early", "read_ini", "read_settings"]
 
 MARKER = (
-    "embedcache(model=, device=, mode=, dropin=, no_models=): what embedding_model is in this "
-    "test, with dropin=False that nothing stands in, and whether a real model may be loaded; keys "
-    "that are left out keep the run's setting"
+    "embedcache(model=, device=, strategy=, mode=, dropin=, no_models=): what embedding_model is "
+    "in this test, with dropin=False that nothing stands in, and whether a real model may be "
+    "loaded; keys that are left out keep the run's setting"
 )
 STUB_MISSING = "embedcache_stub_missing"
 #: Where recordings are, beside the ini file or else in the root directory.

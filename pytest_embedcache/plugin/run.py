@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -16,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_embedcache.errors import EmbedCacheError, SettingsError
+from pytest_embedcache.errors import EmbedCacheError
 from pytest_embedcache.models import defaults
+from pytest_embedcache.plugin.asked import Asked, read
 from pytest_embedcache.plugin.counts import Counts, serialize
 from pytest_embedcache.plugin.fakes import ModelGuard, fake_backends
 from pytest_embedcache.plugin.process import OwnProcess
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from pytest_embedcache.vectors.tiered import TieredStore
 
 __all__ = ["Run"]
-
-#: A name, or some of `ModelSpec`'s fields with the name as `model`; None is the run's own model.
-Asked = str | os.PathLike[str] | Mapping[str, Any] | Iterable[tuple[str, Any]] | None
 
 
 @dataclass
@@ -97,6 +94,9 @@ class Run:
             defaults.backends = fake_backends(self)
         if self.settings.no_models:
             self._guarding.enter_context(self.guard.set(True))
+        self._strategy_before = defaults.strategy
+        if "strategy" in self.settings.given:
+            defaults.strategy = self.settings.strategy
         # A conftest, or a module that it imports, may have made them before plugins are configured.
         registry = sys.modules.get("pytest_embedcache.models.registry")
         if registry is not None and registry._default is not None:
@@ -131,6 +131,7 @@ class Run:
         self._guarding.close()
         defaults.set_factories(*self._before)
         defaults.backends = self._table_before
+        defaults.strategy = self._strategy_before
         if self._adopted is not None:
             found, hook, backends = self._adopted
             found.after_import, found.backends = hook, backends
@@ -178,7 +179,10 @@ class Run:
 
         self.process.before_models()
         registry = ModelRegistry(
-            cache_dir=cache_dir, backends=backends, after_import=self.process.after_import
+            cache_dir=cache_dir,
+            backends=backends,
+            after_import=self.process.after_import,
+            idle_timeout=self.settings.model_timeout,
         )
         self._registries.append(registry)
         return registry
@@ -238,22 +242,13 @@ class Run:
         """
         from pytest_embedcache.plugin.imports import as_in_production
 
-        options: dict[str, Any] = {
-            "model": self.settings.model,
-            "device": self.settings.device,
-            "mode": self.settings.mode,
-        }
-        options |= {"model": asked} if isinstance(asked, (str, os.PathLike)) else dict(asked or {})
         with as_in_production():  # the first call imports numpy, and half of this package
-            from pytest_embedcache.spec import ModelSpec
-            from pytest_embedcache.vectors.api import cached_model
+            from pytest_embedcache.vectors.api import by_strategy
 
-            mode = _mode(options.pop("mode"))
-            cache = self.cache(mode)
-        if options["device"] == "auto":  # as in the settings
-            options["device"] = None
-        spec = ModelSpec(options.pop("model"), **options)
-        model = cached_model(self._registry(mode), cache, spec)
+            wanted = read(self.settings, asked)
+            cache = self.cache(wanted.mode)
+        registry = self._registry(wanted.mode)
+        model = by_strategy(registry, cache, wanted.spec, wanted.strategy, named=wanted.named)
         if model not in self._given:
             use = self._given[model] = _Use(model.name, model.spec.device or "auto")
             self._uses.append(use)
@@ -302,10 +297,3 @@ class Run:
             threads=self.process.threads,
             notices=notices.counts(),
         )
-
-
-def _mode(value: object) -> Mode:
-    for mode in Mode:
-        if mode == value:
-            return mode
-    raise SettingsError("mode", value, "the call", f"use {' or '.join(Mode)}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pytest_embedcache.errors import SettingsError
+from pytest_embedcache.models.strategies import STRATEGIES
 
 __all__ = ["FLAG", "SETTINGS", "Mode", "Setting", "Settings", "resolve"]
 
@@ -76,6 +77,21 @@ def _mode(value: str) -> str:
         raise ValueError(f"use {', '.join(Mode)}") from None
 
 
+def _strategy(value: str) -> str:
+    if value not in STRATEGIES:
+        raise ValueError(f"use {', '.join(STRATEGIES)}")
+    return value
+
+
+def _idle_timeout(value: str) -> float:
+    from pytest_embedcache.models.idle import read_timeout
+
+    try:
+        return read_timeout(value)
+    except ValueError:
+        raise ValueError("use a number of seconds; 0 is at once, -1 never") from None
+
+
 def _redis_url(value: str) -> str:
     from pytest_embedcache.vectors.redis_client import URL_FORMS, location_of
 
@@ -134,6 +150,20 @@ SETTINGS = (
         "needs no model: its vectors are those of FakeEmbeddingModel",
         _mode,
         Mode.AUTO.value,
+    ),
+    Setting(
+        "strategy",
+        "|".join(STRATEGIES),
+        "when models are loaded, and in which form; get_model obeys it too",
+        _strategy,
+        "lazy",
+    ),
+    Setting(
+        "model_timeout",
+        "SECONDS",
+        "without use after which a model is unloaded; 0 is at once, -1 never",
+        _idle_timeout,
+        -1.0,
     ),
     Setting(
         "dir", PATH, "directory of prepared models and stored vectors, shared by all runs", _text
@@ -208,6 +238,8 @@ class Settings:
     model: str = DEFAULT_MODEL
     device: str | None = "cpu"
     mode: str = Mode.AUTO.value
+    strategy: str = "lazy"
+    model_timeout: float = -1.0
     dir: str | None = None
     threads: str | int = "auto"
     redis_url: str | None = field(default=None, repr=False)  # may hold a password

@@ -190,7 +190,8 @@ def _private_world(cache_dir: Path, backend: FakeBackend) -> Iterator[None]:
 
     directory = os.environ.get("EMBEDCACHE_DIR")
     os.environ["EMBEDCACHE_DIR"] = str(cache_dir)
-    backends, defaults.backends = defaults.backends, {"torch": backend, "fake": backend}
+    table = dict.fromkeys(("torch", "onnx", "fake"), backend)  # whatever the strategy is
+    backends, defaults.backends = defaults.backends, table
     registry = swap_default_registry(ModelRegistry())
     cache = swap_default_cache(fake_cache())
     try:

@@ -8,7 +8,6 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
-from pytest_embedcache import notices
 from pytest_embedcache.errors import ExportError, MissingExtraError
 from pytest_embedcache.files import cache_directory
 from pytest_embedcache.models import defaults
@@ -19,6 +18,7 @@ from pytest_embedcache.spec import ModelSpec
 from pytest_embedcache.vectors import history
 from pytest_embedcache.vectors.cache import VectorCache
 from pytest_embedcache.vectors.cached_model import CachedModel
+from pytest_embedcache.vectors.source import say_instead
 from pytest_embedcache.vectors.store_settings import StoreSettings
 
 if TYPE_CHECKING:
@@ -187,20 +187,26 @@ def _with_instead(
     """The model of `spec`; where it cannot be prepared, the one of the backend `instead`."""
     key = (cache, spec, instead)
     evictions, models = vars(registry).get(_SLOT, _NONE)
-    if evictions == registry.evictions and (kept := models.get(key)) is not None:
-        found: CachedModel = kept
+    if evictions == registry.evictions and (model := models.get(key)) is not None:
+        found: CachedModel = model
         return found
-    lasting = registries.means_the_same_later(spec)
-    try:
-        model = cached_model(registry, cache, spec)
-    except (ExportError, MissingExtraError) as error:
-        notices.degraded(f"{spec.name} is served by the backend {instead}: {error}")
-        model = cached_model(registry, cache, spec.replace(backend=instead, form="float32"))
-    with _default_lock:
-        evictions, models = vars(registry).get(_SLOT, _NONE)
-        if lasting and evictions == registry.evictions:
-            models[key] = model
-    return model
+    other = spec.replace(backend=instead, form="float32")
+    while True:
+        evictions = registry.evictions
+        lasting = registries.means_the_same_later(spec)
+        try:
+            if (missing := registry.missing(spec)) is not None:
+                raise missing
+            made = CachedModel(registry, spec, cache)
+            # That it cannot be prepared may show at the first text.
+            made.serve_instead(other)
+        except (ExportError, MissingExtraError) as error:
+            say_instead(spec, other, error)
+            made = cached_model(registry, cache, other)
+        with _default_lock:
+            if registry.evictions == evictions:
+                asked = key if lasting else None
+                return _keep(registry, asked, (cache, made.spec, instead), made)
 
 
 def cached_model(registry: ModelRegistry, cache: VectorCache, spec: ModelSpec) -> CachedModel:
@@ -229,8 +235,8 @@ def forget_model(registry: ModelRegistry, model: CachedModel) -> None:
 
 def _keep(
     registry: ModelRegistry,
-    asked: tuple[VectorCache, ModelSpec] | None,
-    resolved: tuple[VectorCache, ModelSpec],
+    asked: tuple[Any, ...] | None,
+    resolved: tuple[Any, ...],
     made: CachedModel,
 ) -> CachedModel:
     evictions, models = vars(registry).get(_SLOT, _NONE)

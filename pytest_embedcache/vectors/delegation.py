@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_embedcache.models.handle import ModelHandle
 from pytest_embedcache.models.metadata import ModelMetadata
 from pytest_embedcache.models.roles import prompts_as_loaded
+from pytest_embedcache.spec import ModelSpec
 from pytest_embedcache.vectors.source import ModelSource
 
 __all__ = ["Delegating"]
@@ -80,6 +81,10 @@ class Delegating:
         cannot be had.
         """
         self._source.preload(pin=pin)
+
+    def serve_instead(self, spec: ModelSpec) -> None:
+        """Let the same model of another backend serve where this one cannot be prepared."""
+        self._source.instead = spec
 
     def start_loading(self) -> None:
         """`ensure_loaded` in a thread beside this one. What goes wrong is logged."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pytest_embedcache import notices
-from pytest_embedcache.errors import EmbedCacheError, KeyFieldError
+from pytest_embedcache.errors import EmbedCacheError, ExportError, KeyFieldError
 from pytest_embedcache.models import background
 from pytest_embedcache.models.handle import ModelHandle
 from pytest_embedcache.models.identity import Identity
@@ -19,7 +19,7 @@ from pytest_embedcache.spec import ModelSpec
 from pytest_embedcache.vectors.calls import Call
 from pytest_embedcache.vectors.keys import KeyFields, KeyMaker
 
-__all__ = ["Keyed", "ModelSource"]
+__all__ = ["Keyed", "ModelSource", "say_instead"]
 
 State = tuple[tuple[str, str], ...]
 #: Calls of different options whose key makers are kept.
@@ -69,6 +69,7 @@ class ModelSource:
         self._resolves = self.identity.signature is not None
         self._makers: dict[tuple[Any, ...], KeyMaker] = {}
         self._starting = False
+        self.instead: ModelSpec | None = None
         if self._resolves and spec.device is not None:
             # So that a model which was loaded under another spelling is seen to be this one.
             self.spec = registry.resolve(spec)
@@ -95,9 +96,23 @@ class ModelSource:
 
     def handle(self, needed: str = "this") -> ModelHandle:
         """The handle, whether its model is loaded or not; `needed` is for whom there is none."""
-        handle = self.registry.handle(self.spec, asked_as=self.asked.name)
+        try:
+            handle = self.registry.handle(self.spec, asked_as=self.asked.name)
+        except ExportError as error:
+            if self.instead is None:
+                raise
+            self._serve_instead(error)
+            return self.handle(needed)
         self.spec = handle.spec
         return handle
+
+    def _serve_instead(self, error: ExportError) -> None:
+        """Go on with the other backend; keys that were made meanwhile are made again."""
+        other, self.instead = self.instead, None
+        if other is not None:
+            say_instead(self.spec, other, error)
+            self.spec, self.identity = other, self.registry.identify(other)
+            self._learnt = None
 
     def load(self, needed: str = "this") -> ModelHandle:
         """The handle with its model loaded. It may be unloaded at any time, unless it is held."""
@@ -210,3 +225,8 @@ class ModelSource:
         notices.degraded(
             f"vectors of {self.identity.name} are neither read from the store nor written: {reason}"
         )
+
+
+def say_instead(spec: ModelSpec, other: ModelSpec, error: Exception) -> None:
+    """Say once that a backend serves in another's place, and why."""
+    notices.degraded(f"{spec.name} is served by the backend {other.backend}: {error}")

@@ -211,6 +211,7 @@ BAD = {
     "model=''": ["model=''", "all-MiniLM-L6-v2"],
     "model=3": ["model=3", "all-MiniLM-L6-v2"],
     "device='GPU 0'": ["device='GPU 0'", "'cpu'", "'cuda'"],
+    "strategy='eager'": ["strategy='eager'", "lazy, background, progressive"],
     "mode='fast'": ["mode='fast'", "auto or live"],
 }
 

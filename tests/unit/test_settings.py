@@ -16,6 +16,8 @@ NAMES = [row.name for row in SETTINGS]
 GOOD: dict[str, list[tuple[str, object]]] = {
     "model": [("a", "a"), ("org/b", "org/b")],
     "device": [("cuda:1", "cuda:1"), ("auto", None)],
+    "strategy": [("background", "background"), ("cached", "cached")],
+    "model_timeout": [("600", 600.0), ("0", 0.0)],
     "dropin": [("true", True), ("on", True)],
     "mode": [("live", "live"), ("fake", "fake")],
     "no_models": [("true", True), ("on", True)],
@@ -39,6 +41,9 @@ BAD: list[tuple[str, str, str]] = [
     ("device", "  ", "it is empty"),
     ("mode", "fast", "auto, live, record, replay, rerecord, fake"),
     ("no_models", "maybe", "true or false"),
+    ("strategy", "eager", "lazy, background, progressive, quantized, cached"),
+    ("model_timeout", "never", "a number of seconds; 0 is at once, -1 never"),
+    ("model_timeout", "-2", "a number of seconds; 0 is at once, -1 never"),
     ("recordings", "", "it is empty"),
     ("dropin", "perhaps", "true or false"),
     ("dropin_defer", "", "true or false"),

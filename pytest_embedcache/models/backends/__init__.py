@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol, runtime_checkable
 
+from pytest_embedcache.errors import MissingExtraError
 from pytest_embedcache.models.artifacts import ArtifactStore
 from pytest_embedcache.models.backends.onnx import OnnxBackend
 from pytest_embedcache.models.backends.torch import TorchBackend
@@ -11,7 +12,7 @@ from pytest_embedcache.models.identity import Identity
 from pytest_embedcache.models.metadata import ModelMetadata
 from pytest_embedcache.spec import ModelSpec
 
-__all__ = ["BACKENDS", "Backend", "describe"]
+__all__ = ["BACKENDS", "Backend", "Probing", "describe"]
 
 
 class Backend(Protocol):
@@ -54,6 +55,14 @@ class Describing(Protocol):
 
     def metadata(self, spec: ModelSpec) -> ModelMetadata | None:
         """What the files of `spec` say; None where they are not here."""
+
+
+@runtime_checkable
+class Probing(Protocol):
+    """A backend that can tell, without importing anything, that it could load no model."""
+
+    def missing(self) -> MissingExtraError | None:
+        """What is not installed; None where all is."""
 
 
 def describe(backend: Backend, spec: ModelSpec, artifacts: ArtifactStore | None) -> ModelMetadata:

@@ -17,6 +17,7 @@ from pytest_embedcache.errors import (
     SnapshotError,
 )
 from pytest_embedcache.fingerprint import SHIPPED
+from pytest_embedcache.installed import is_installed
 from pytest_embedcache.models.artifacts import Artifact, ArtifactStore
 from pytest_embedcache.models.hub import Fetcher, HubFetcher
 from pytest_embedcache.models.identity import Identity, identify_snapshot
@@ -163,6 +164,13 @@ class OnnxBackend:
                     raise
                 raise MissingExtraError("the backend 'onnx'", package, "onnx") from error
         return fresh
+
+    def missing(self) -> MissingExtraError | None:
+        """The first of the packages that a load needs and that is not installed."""
+        for package in _NEEDS:
+            if not is_installed(package):
+                return MissingExtraError("the backend 'onnx'", package, "onnx")
+        return None
 
     def load(self, spec: ModelSpec) -> Any:
         from pytest_embedcache.models.onnx.model import OnnxModel

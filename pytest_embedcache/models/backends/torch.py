@@ -91,6 +91,13 @@ class TorchBackend:
         _suspended.append(importing)
         return True
 
+    def missing(self) -> MissingExtraError | None:
+        """sentence-transformers, where it is not installed."""
+        if is_installed("sentence_transformers"):
+            return None
+        package, extra = "sentence_transformers", "sentence-transformers"
+        return MissingExtraError("the backend 'torch'", package, extra)
+
     def load(self, spec: ModelSpec) -> Any:
         assert spec.path is not None
         try:

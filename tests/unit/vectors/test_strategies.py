@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -52,10 +53,13 @@ each = pytest.mark.parametrize("strategy", STRATEGIES)
 class Prepared(PureBackend):
     """Models in a prepared form: `int8` is another model, `float32` the same one.
 
-    Attribute `refuses`: raised where a model should be prepared.
+    Attributes:
+        refuses: Raised where a model should be prepared.
+        late: What can be had is not known before.
     """
 
     refuses: Exception | None = None
+    late = False
 
     def prepare(self, spec: ModelSpec, artifacts: ArtifactStore) -> ModelSpec:
         if self.refuses is not None:
@@ -63,9 +67,10 @@ class Prepared(PureBackend):
         return super().prepare(spec, artifacts)
 
     def identify(self, spec: ModelSpec, artifacts: ArtifactStore) -> Identity:
-        if self.refuses is not None:
+        if self.refuses is not None and not self.late:
             raise self.refuses
-        return super().identify(self._plain(spec), artifacts)
+        found = super().identify(self._plain(spec), artifacts)
+        return replace(found, signature=None) if self.late else found
 
     def signature(self, spec: ModelSpec) -> str:
         return super().signature(self._plain(spec))
@@ -388,6 +393,35 @@ def test_a_strategy_that_there_is_not_is_an_error_at_once(
 
 
 # ------------------------------------------------------------------------------ in torch's place
+
+
+def test_a_refusal_at_the_first_text_is_torchs_turn_too(process: Process) -> None:
+    """What was asked for by its keys before has the same keys afterwards."""
+    process.onnx.refuses = ExportError("m", "float32", "a module cannot be traced", "Use torch.")
+    process.onnx.late = True
+    model = get_model("m", strategy="cached")
+    keys = model.keys(["a", "b"])
+    assert process.loads == []
+    assert model.encode(["a", "b"]).tobytes() == right(["a", "b"])
+    assert model.spec.backend == "torch"
+    assert model.keys(["a", "b"]) == keys
+    assert get_model("m", strategy="cached") is model
+    said = [message for message in notices.counts() if "is served by the backend torch" in message]
+    assert len(said) == 1
+    small = get_model("m", strategy="quantized")
+    with pytest.raises(ExportError, match="cannot be traced"):
+        small.encode(["a"])
+    assert process.torch.loads == ["m"]
+
+
+def test_what_is_not_installed_is_known_before_a_text(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a prepared model the identity is known all the same, and would be no reason to fail."""
+    missing = MissingExtraError("the backend 'onnx'", "onnxruntime", "onnx")
+    monkeypatch.setattr(Prepared, "missing", lambda self: missing, raising=False)
+    assert get_model("m", strategy="cached").spec.backend == "torch"
+    assert any("onnxruntime" in message for message in notices.counts())
 
 
 @pytest.mark.parametrize(
