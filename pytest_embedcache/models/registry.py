@@ -101,10 +101,7 @@ class ModelRegistry:
         return self._get_slowly(spec)
 
     def handle(self, spec: ModelSpec | str, *, asked_as: str | None = None) -> ModelHandle:
-        """The handle of `spec`, which may not have loaded its model yet.
-
-        `asked_as` is the name that its log lines use, if this call makes it.
-        """
+        """The handle of `spec`, loaded or not; `asked_as` is the name that its log lines use."""
         spec = ModelSpec(spec) if isinstance(spec, str) else spec
         name = asked_as or spec.name
         return self._handles.get(spec) or self._handle(self.resolve(spec), asked_as=name)
