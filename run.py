@@ -28,7 +28,16 @@ SUPPORTED = [(3, 11), (3, 12), (3, 13)]
 OLDEST = SUPPORTED[0]
 
 CHECKS = ["lint", "types"]
-TESTS = ["light-py311", "light-py312", "light-py313", "replay", "adapters", "lowest", "full"]
+TESTS = [
+    "light-py311",
+    "light-py312",
+    "light-py313",
+    "replay",
+    "adapters",
+    "libraries",
+    "lowest",
+    "full",
+]
 PROBE = "import sys; print('%d.%d' % sys.version_info[:2]); print(sys.executable)"
 
 

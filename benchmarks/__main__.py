@@ -20,6 +20,8 @@ BENCHMARKS = {
     "vector_writes": "eight processes that write into one store",
     "vector_tables": "the same texts again, a new one, and after a restart",
     "vector_suite": "forty tests whose vectors are stored, and forty without a model (six minutes)",
+    "dropin_suite": "forty tests that nobody edited, with --embedcache-dropin (five minutes)",
+    "libraries": "five libraries, unchanged, with the drop-in (environment `libraries`)",
     "fakes": "what the similarity of fakes has in common with that of a real model",
     "recordings": "10,000 recorded vectors against a warm SQLite store",
 }

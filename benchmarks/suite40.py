@@ -26,6 +26,9 @@ VARIANTS = {
     "embedding_model, cold": ("embedcache", "auto", True),
     "embedding_model, warm": ("embedcache", "auto", False),
 }
+#: The same for the drop-in, on the suite that has a session fixture of its own.
+DROPIN_COLD, DROPIN_WARM = "session fixture, drop-in, cold", "session fixture, drop-in, warm"
+DROPIN = {DROPIN_COLD: ("plain", None, True), DROPIN_WARM: ("plain", None, False)}
 EMPTY, PLAIN = "empty tests", "session fixture"
 LIVE, COLD, WARM = (f"embedding_model, {how}" for how in ("mode live", "cold", "warm"))
 
@@ -71,7 +74,7 @@ def run(*, quick: bool = False) -> Report:
 
 def run_once(label: str, how: str, facts: Facts, model: str, folder: Path, *extra: str) -> float:
     """Seconds of one run of a variant, with `extra` options of pytest."""
-    suite, mode, fresh = VARIANTS[label]
+    suite, mode, fresh = (VARIANTS | DROPIN)[label]
     cache, noted = folder / ("fresh" if fresh else "kept"), folder / "facts"
     if fresh:
         shutil.rmtree(cache, ignore_errors=True)
@@ -80,6 +83,7 @@ def run_once(label: str, how: str, facts: Facts, model: str, folder: Path, *extr
     # No other plugin than xdist, so that the figures do not depend on what else is installed.
     options = [*no_other_plugins("xdist", "xdist.looponfail"), *WORKERS[how], *extra]
     options += [] if mode is None else [f"--embedcache-mode={mode}"]
+    options += ["--embedcache-dropin"] if label in DROPIN else []
     env = environment(
         EMBEDCACHE_DIR=str(cache),
         BENCH_FACTS=str(noted),
@@ -90,7 +94,7 @@ def run_once(label: str, how: str, facts: Facts, model: str, folder: Path, *extr
     )
     if suite == "embedcache":
         env["EMBEDCACHE_MODEL"] = model
-    else:
+    elif label not in DROPIN:
         del env["EMBEDCACHE_DIR"]  # the plugin stays out of it
     seconds = pytest_seconds(SUITES / suite, *options, env=env)
     facts.read(noted, workers=bool(WORKERS[how]))
