@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from pytest_embedcache.cli import explain, models, recordings, stats, upkeep, warm
+from pytest_embedcache.cli import doctor, explain, models, recordings, stats, upkeep, warm
 from pytest_embedcache.cli.options import add_directory
 from pytest_embedcache.errors import EmbedCacheError
 
@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     warm.add_commands(commands)
     upkeep.add_commands(commands)
     recordings.add_commands(commands)
+    doctor.add_command(commands)
     return parser
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pytest_embedcache.vectors.sqlite import SqliteStore
 
 __all__ = [
+    "DEFAULT_MODEL",
     "add_directory",
     "add_json",
     "add_model",
@@ -29,7 +30,7 @@ __all__ = [
     "store_of",
 ]
 
-_DEFAULT_MODEL = "all-MiniLM-L6-v2"
+DEFAULT_MODEL = "all-MiniLM-L6-v2"
 
 
 def add_directory(parser: argparse.ArgumentParser, *, default: Any = argparse.SUPPRESS) -> None:
@@ -55,7 +56,7 @@ def add_spec(parser: argparse.ArgumentParser) -> None:
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """`--model` and how it is loaded."""
-    model = os.environ.get("EMBEDCACHE_MODEL") or _DEFAULT_MODEL
+    model = os.environ.get("EMBEDCACHE_MODEL") or DEFAULT_MODEL
     device = os.environ.get("EMBEDCACHE_DEVICE") or "cpu"
     parser.add_argument(
         "--model", default=model, metavar="MODEL", help="default: EMBEDCACHE_MODEL, or %(default)s"

@@ -27,6 +27,7 @@ COMMANDS = {
     "prune": [],
     "clear": [],
     "recordings": ["show"],
+    "doctor": [],
 }
 
 
