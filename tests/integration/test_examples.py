@@ -157,3 +157,26 @@ def test_seconds_decide_unless_they_are_left_out() -> None:
     scenario().faster("ratio", 1.0, 0.1, at_least=10)
     scenario(only_counts=True).under("access", 0.020, 0.010)
     scenario(only_counts=True).faster("ratio", 0.5, 0.1, at_least=10)
+
+
+def test_the_demonstration_of_strategies_shows_the_machine(tiny: Path) -> None:
+    """Its part without a model: every line has its reason."""
+    ran = run_example("loading_strategies", "resources", "--model", str(tiny))
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    for line in ("cores: ", "memory free: ", "disk: ", "device: ", "padded tokens in a batch: "):
+        assert f"\n  {line}" in ran.stdout
+
+
+@needs_the_model
+@pytest.mark.parametrize(
+    "what",
+    ["progressive", *(pytest.param("all", marks=pytest.mark.stress),)],
+)
+def test_the_demonstration_of_strategies_prints_what_they_cost(what: str, tiny: Path) -> None:
+    """Returning from the preload, waiting, first and second vector; without any complaint."""
+    ran = run_example("loading_strategies", what, "--model", str(tiny))
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    for line in ("import and preload: ", "wait for it, ", "first vector: ", "second vector: "):
+        assert ran.stdout.count(f"\n  {line}") == (1 if what != "all" else 5)
+    assert "dimension 16, loaded: yes" in ran.stdout
+    assert "Traceback" not in ran.stderr
