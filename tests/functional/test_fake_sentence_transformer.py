@@ -262,7 +262,7 @@ def test_it_stands_in_on_workers(stubbed: Suite) -> None:
     write(stubbed)
     (stubbed.path / "conftest.py").write_text("import services, unreachable\n", encoding="utf-8")
     for more in ({}, EVERYTHING):
-        result = stubbed.run(*STUB, "-n", "2", "-k", "TestInside", **more)
+        result = stubbed.run(*STUB, "-n", "1", "-k", "TestInside", **more)
         complaints(result)
         assert outcome(result) == {"passed": NUMBER - 4}
 

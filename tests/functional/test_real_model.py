@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+from support.children import ROOT
 from support.suites import Suite, complaints, needs_torch, outcome
 
 from pytest_embedcache.models.resources import threads_per_worker
@@ -32,13 +34,27 @@ SUITE = """
 """
 
 
+def documented(page: str, name: str) -> str:
+    """The example in which a page defines the test `name`."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
+    (block,) = (block for block in blocks if f"def {name}(" in block)
+    return f"import pytest\n{block}"
+
+
 def test_the_real_model_by_its_name(real_suite: Suite, minilm_in_hub_cache: Path) -> None:
-    """all-MiniLM-L6-v2 from the Hub cache, without a setting: cold on two workers, then warm."""
-    real_suite.write(test_it=SUITE)
+    """all-MiniLM-L6-v2 from the Hub cache, without a setting: cold on two workers, then warm.
+
+    The examples of the documentation are among the tests, and hold.
+    """
+    real_suite.write(
+        test_it=SUITE,
+        test_readme=documented("README.md", "test_cats"),
+        test_page=documented("docs/testing.md", "test_ranking"),
+    )
     cold = real_suite.counts("-n", "2", "-p", "no:randomly")
     (model,) = cold["models"]
     assert model["name"] == "sentence-transformers/all-MiniLM-L6-v2"
-    assert model["uses"] == 7
+    assert model["uses"] == 9
     workers = model["per_process"]
     assert all(row["loads"] <= 2 for row in workers.values())  # its own, and the registry's
     assert cold["totals"]["failures"] == 0
@@ -46,7 +62,7 @@ def test_the_real_model_by_its_name(real_suite: Suite, minilm_in_hub_cache: Path
     real_suite.write(test_it=SUITE.partition("def test_what")[0])
     warm = real_suite.counts()
     assert (warm["totals"]["loads"], warm["totals"]["computed"]) == (0, 0)
-    assert warm["totals"]["found"] == warm["totals"]["asked"] == 18
+    assert warm["totals"]["found"] == warm["totals"]["asked"] == 24
     assert warm["totals"]["saved_seconds"] > 0
 
 
