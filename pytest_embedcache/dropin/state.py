@@ -107,8 +107,12 @@ def become_real(instance: Any, needed: str) -> Any:
             for value in list(vars(real).values()):  # the model card knows its model
                 if getattr(value, "model", None) is real:
                     value.model = instance
-            # What was set on the instance itself, as by a test, stays.
+            # What was set on the instance itself, as by a test, stays; but for a method of ours,
+            # with which a test has undone what it had set.
             own = vars(instance)
+            for name, value in list(own.items()):
+                if getattr(value, "__self__", None) is instance:
+                    del own[name]
             own.update({name: value for name, value in vars(real).items() if name not in own})
             set_class(instance, type(real))
             del own[STATE]

@@ -311,9 +311,11 @@ def test_methods_that_a_test_replaces_are_replaced(
         assert model.encode(TEXTS) == "of the instance"
     with monkeypatch.context() as patch:
         patch.setattr(ours, "encode", lambda self, texts: "of the class")
-        assert model.encode(TEXTS) == "of the class"
+        assert ours(path, device="cpu").encode(TEXTS) == "of the class"
     assert model.encode(TEXTS).shape == (4, 16)
     assert is_lazy(model)
+    assert len(list(model.parameters())) > 0
+    assert model.encode(TEXTS).shape == (4, 16)
 
 
 def test_an_evaluator_is_answered_by_it(ours: Any, path: str) -> None:
