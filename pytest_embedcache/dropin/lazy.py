@@ -81,6 +81,8 @@ class LazyPackage:
     Args:
         name: Of the package.
         published: Module name -> what such a module has without becoming real, by attribute.
+        stays: Whether what the package itself has published is there also when it is real.
+        distribution: Name of what is installed, for the version.
         became_real: Called with the package's module once it is real, under the lock.
         without: Whether the package is to be there also where it is not installed, with nothing but
             what is published.
@@ -95,6 +97,7 @@ class LazyPackage:
         published: Mapping[str, Mapping[str, Any]],
         became_real: Callable[[ModuleType], None],
         *,
+        stays: bool = False,
         distribution: str | None = None,
         without: bool = False,
     ) -> None:
@@ -103,6 +106,7 @@ class LazyPackage:
         self.is_real = False
         self._published = published
         self._became_real = became_real
+        self._stays = stays
         self._without = without
         self._removed = False
         self._lock = threading.RLock()
@@ -222,8 +226,11 @@ class LazyPackage:
         else:
             self.is_real = True
             self._became_real(top)
-            # Perhaps a test's stand-in for ours, which it will take away itself.
-            vars(top).update(kept.get(top, {}))
+            ours = self._published.get(self.name, {})
+            for name, value in kept.get(top, {}).items():
+                # What is not ours is a test's, which will take it away itself.
+                if self._stays or value is not ours[name]:
+                    vars(top)[name] = value
         finally:
             self._loading = None
 

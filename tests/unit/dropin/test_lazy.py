@@ -41,7 +41,7 @@ def real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]
     monkeypatch.syspath_prepend(str(tmp_path))
     forget()
     became: list[Any] = []
-    package = LazyPackage("toylib", PUBLISHED, became.append)
+    package = LazyPackage("toylib", PUBLISHED, became.append, stays=True)
     package.install()
     yield became
     if package in sys.meta_path:
