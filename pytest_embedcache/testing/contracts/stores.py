@@ -1,19 +1,7 @@
-"""What an implementation promises, as tests to inherit: subclass, and give the one fixture.
-
-    class TestMyStore(VectorStoreContract):
-        @pytest.fixture
-        def store(self, tmp_path):
-            store = MyStore(tmp_path)
-            yield store
-            store.close()
-
-For test modules only: this is the one module outside the plugin that imports pytest. Name it in
-`pytest.register_assert_rewrite("pytest_embedcache.testing.contracts")` for detailed failures.
-"""
+"""The contract of a vector store."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
 
@@ -21,39 +9,22 @@ import numpy as np
 import pytest
 
 from pytest_embedcache.errors import VectorError
+from pytest_embedcache.testing.contracts.capabilities import Contract
+from pytest_embedcache.testing.contracts.vectors import (
+    DIMENSION,
+    MODEL,
+    OTHER_MODEL,
+    equal,
+    items_of,
+    key_of,
+    vector_of,
+)
 from pytest_embedcache.vectors.store import StoreStats, VectorStore
 
 __all__ = ["VectorStoreContract"]
 
-MODEL = hashlib.sha256(b"a model").hexdigest()
-OTHER_MODEL = hashlib.sha256(b"another model").hexdigest()
-DIMENSION = 8
 
-
-def key_of(name: object) -> bytes:
-    """A key, as the store gets them: 32 bytes."""
-    return hashlib.sha256(repr(name).encode()).digest()
-
-
-def vector_of(name: object, dimension: int = DIMENSION) -> np.ndarray:
-    """The one right vector of `name`."""
-    seed = int.from_bytes(key_of(name)[:8], "little")
-    return np.random.default_rng(seed).standard_normal(dimension, dtype=np.float32)
-
-
-def items_of(*names: object) -> dict[bytes, np.ndarray]:
-    """Keys and right vectors of the names."""
-    return {key_of(name): vector_of(name) for name in names}
-
-
-def equal(found: dict[bytes, np.ndarray], expected: dict[bytes, np.ndarray]) -> bool:
-    """Whether both have the same keys, and the same bytes for each."""
-    return {k: v.tobytes() for k, v in found.items()} == {
-        k: v.tobytes() for k, v in expected.items()
-    }
-
-
-class VectorStoreContract:
+class VectorStoreContract(Contract):
     """What every `VectorStore` promises. The fixture `store` gives an empty one, with room for
     10,000 vectors of 64 components and a lifetime of a minute or more."""
 
