@@ -63,14 +63,21 @@ class SentenceTransformers:
     Args:
         shared: Finds the models.
         replaying: Whether there are recorded vectors and nothing else.
+        faking: Whether every name is that of a fake.
         without: Whether to stand in also where sentence-transformers is not installed.
     """
 
     def __init__(
-        self, shared: SharedModels | None = None, *, replaying: bool = False, without: bool = False
+        self,
+        shared: SharedModels | None = None,
+        *,
+        replaying: bool = False,
+        faking: bool = False,
+        without: bool = False,
     ) -> None:
         self.shared = shared or SharedModels()
         self.replaying = replaying
+        self.faking = faking
         self._real: Any = None
         self._without = without
         self._switch: Switch | None = None
@@ -209,7 +216,7 @@ class SentenceTransformers:
         self._become(instance, state.args, state.kwargs)
 
     def _is_for_us(self, state: State) -> bool:
-        if not state.asked.only_local or self.replaying:
+        if not state.asked.only_local or self.replaying or self.faking:
             return True
         try:
             return locate(state.spec).path is not None

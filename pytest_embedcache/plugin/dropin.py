@@ -44,12 +44,14 @@ def _stand_ins(config: pytest.Config, settings: Settings) -> list[StandIn]:
     from pytest_embedcache.plugin.imports import as_in_production
 
     replaying = settings.mode == Mode.REPLAY
+    faking = settings.mode == Mode.FAKE
     stand_ins: list[StandIn] = [
         SentenceTransformers(
             # By name: the run is not there yet.
             SharedModels(lambda: config.stash[RUN].make_registry(), as_in_production),
             replaying=replaying,
-            without=replaying and have_recordings(settings.recordings or ""),
+            faking=faking,
+            without=faking or (replaying and have_recordings(settings.recordings or "")),
         ),
         OpenAIStandIn(Names(settings.aliases, settings.versions), keyless=replaying),
     ]

@@ -105,6 +105,31 @@ def test_the_mode_gives_every_test_a_fake(suite: Suite) -> None:
     assert loads.count("real") == 1
 
 
+DROPIN = """
+    from sentence_transformers import SentenceTransformer
+    from pytest_embedcache.testing.fakes import FakeEmbeddingModel
+
+    def test_the_class_gives_fakes(embedding_model):
+        model = SentenceTransformer("nobody/has-this", device="cpu")
+        local = SentenceTransformer("nor-this", local_files_only=True)
+        alone = FakeEmbeddingModel("nobody/has-this")
+        assert model.encode(["a cat"]).tobytes() == alone.encode(["a cat"]).tobytes()
+        assert model.encode_query("a").tobytes() == alone.encode_query("a").tobytes()
+        assert local.encode("a").shape == (384,)
+        ours = SentenceTransformer("all-MiniLM-L6-v2")
+        assert ours.encode("a").tobytes() == embedding_model.encode("a").tobytes()
+"""
+
+
+def test_the_drop_in_gives_fakes_too(suite: Suite) -> None:
+    """For any name, also where sentence-transformers is not installed."""
+    suite.write(conftest="", test_it=DROPIN)
+    result = suite.run("--embedcache-mode=fake", "--embedcache-dropin")
+    complaints(result)
+    assert outcome(result) == {"passed": 1}
+    assert suite.noted() == []
+
+
 GUARD = """
     import pytest
     from pytest_embedcache import get_model
