@@ -50,41 +50,58 @@ def tinies(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [tiny_bert(folder / f"tiny-{seed}", seed=seed) for seed in range(2)]
 
 
+@pytest.fixture(scope="module")
+def tiny_model(tinies: list[Path]) -> Any:
+    return plain(tinies[0])
+
+
+@pytest.fixture(scope="module")
+def minilm_model(minilm: Path) -> Any:
+    return plain(minilm)
+
+
+@pytest.fixture(scope="module")
+def one_registry() -> ModelRegistry:
+    """Loads the real model once, for all checks."""
+    return ModelRegistry()
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> ArtifactStore:
+    """Each model is exported once, for all checks."""
+    return ArtifactStore(tmp_path_factory.mktemp("exports"))
+
+
 class TestPlainTinyModel(EmbeddingModelContract):
     lacks = PLAIN
 
-    @pytest.fixture(scope="class")
-    @classmethod
-    def model(cls, tinies: list[Path]) -> Any:
-        return plain(tinies[0])
+    @pytest.fixture
+    def model(self, tiny_model: Any) -> Any:
+        return tiny_model
 
 
 class TestPlainMiniLM(EmbeddingModelContract):
     lacks = PLAIN
 
-    @pytest.fixture(scope="class")
-    @classmethod
-    def model(cls, minilm: Path) -> Any:
-        return plain(minilm)
+    @pytest.fixture
+    def model(self, minilm_model: Any) -> Any:
+        return minilm_model
 
 
 class TestCachedMiniLM(EmbeddingModelContract):
     lacks = OF_BERT
 
-    @pytest.fixture(scope="class")
-    @classmethod
-    def registry(cls) -> ModelRegistry:
-        return ModelRegistry()
-
     @pytest.fixture
-    def model(self, registry: ModelRegistry, minilm: Path, tmp_path: Path) -> Iterator[CachedModel]:
+    def model(
+        self, one_registry: ModelRegistry, minilm: Path, tmp_path: Path
+    ) -> Iterator[CachedModel]:
         cache = open_cache(StoreSettings(directory=str(tmp_path)))
-        yield CachedModel(registry, ModelSpec(str(minilm), device="cpu"), cache)
+        yield CachedModel(one_registry, ModelSpec(str(minilm), device="cpu"), cache)
         cache.close()
 
     @pytest.fixture
-    def load_count(self, registry: ModelRegistry) -> Callable[[], int]:
-        return lambda: registry.stats().loads
+    def load_count(self, one_registry: ModelRegistry) -> Callable[[], int]:
+        return lambda: one_registry.stats().loads
 
 
 class TestRegistryOfRealModels(ModelRegistryContract):
@@ -130,7 +147,7 @@ class TestTorchBackend(_OfFiles):
 
 @pytest.mark.stress
 class TestOnnxBackend(_OfFiles):
-    """One export of each model, for all checks; an export takes ten seconds and more."""
+    """An export takes ten seconds and more."""
 
     lacks = {"load_errors": "what cannot be exported fails while it is prepared"}
 
@@ -148,7 +165,6 @@ class TestOnnxBackend(_OfFiles):
             pytest.importorskip(package, reason="needs the extra onnx")
         return OnnxBackend()
 
-    @pytest.fixture(scope="class")
-    @classmethod
-    def artifacts(cls, tmp_path_factory: pytest.TempPathFactory) -> ArtifactStore:
-        return ArtifactStore(tmp_path_factory.mktemp("exports"))
+    @pytest.fixture
+    def artifacts(self, exports: ArtifactStore) -> ArtifactStore:
+        return exports

@@ -204,8 +204,6 @@ class EmbeddingModelContract(Contract):
         found = model.encode(["to scale", "too"], truncate_dim=3, normalize_embeddings=True)
         assert np.linalg.norm(found, axis=1) == pytest.approx([1, 1], abs=1e-4)
 
-    # ------------------------------------------------------------------------- whose arrays
-
     @needs("arrays")
     def test_a_returned_array_is_the_callers(self, model: Any) -> None:
         """It can be written to, and that changes no later answer."""
@@ -213,8 +211,7 @@ class EmbeddingModelContract(Contract):
         before = first.copy()
         first[:] = 7
         assert self.agree(model.encode(["mine", "mine too"]), before)
-        alone = model.encode("mine")
-        alone[:] = 7
+        model.encode("mine")[:] = 7
         assert self.agree(model.encode("mine"), before[0])
 
     @needs("arrays")
