@@ -23,6 +23,7 @@ BENCHMARKS = {
     "dropin_suite": "forty tests that nobody edited, with --embedcache-dropin (five minutes)",
     "libraries": "five libraries, unchanged, with the drop-in (environment `libraries`)",
     "fakes": "what the similarity of fakes has in common with that of a real model",
+    "strategies": "what a preload costs its caller, and what it saves him (fifteen minutes)",
     "recordings": "10,000 recorded vectors against a warm SQLite store",
 }
 
