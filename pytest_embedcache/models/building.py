@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_embedcache.models.collector import collector_paused
 from pytest_embedcache.models.flight import Flight
-from pytest_embedcache.models.importing import importing
+from pytest_embedcache.models.importing import importing, wait_first
 from pytest_embedcache.models.stats import Counts
 from pytest_embedcache.spec import ModelSpec
 
@@ -62,6 +62,8 @@ def build(
         flight.stage = "importing its libraries"
         with importing():
             fresh = backend.import_libraries()
+            if fresh:
+                wait_first()
         imported = time.perf_counter()
         if after_import is not None:
             after_import(fresh)

@@ -17,6 +17,7 @@ from pytest_embedcache.models.artifacts import ArtifactStore
 from pytest_embedcache.models.handle import OF_THE_CALLER
 from pytest_embedcache.models.hub import Fetcher, HubFetcher
 from pytest_embedcache.models.identity import Identity, files_signature, identify_snapshot
+from pytest_embedcache.models.importing import importing
 from pytest_embedcache.models.metadata import ModelMetadata, read_metadata
 from pytest_embedcache.models.resources import concrete_device
 from pytest_embedcache.models.snapshots import prepare_snapshot
@@ -186,14 +187,15 @@ def _build(spec: ModelSpec, path: str, *, local_files_only: bool = True) -> Any:
             f"cannot be loaded: {build.__name__}, a fake, stands in the place of the real class",
             "Use the fixture fake_sentence_transformer, which has a registry and a store of fakes.",
         )
-    return build(
-        path,  # absolute: a relative path would be asked for on the Hub
-        device=spec.device,
-        trust_remote_code=spec.trust_remote_code,
-        local_files_only=local_files_only,
-        token=spec.token,
-        **options,
-    )
+    with importing():  # transformers imports the model's own modules only now
+        return build(
+            path,  # absolute: a relative path would be asked for on the Hub
+            device=spec.device,
+            trust_remote_code=spec.trust_remote_code,
+            local_files_only=local_files_only,
+            token=spec.token,
+            **options,
+        )
 
 
 def _refuse_code(spec: ModelSpec, path: str) -> None:
