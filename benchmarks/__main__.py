@@ -25,6 +25,10 @@ BENCHMARKS = {
     "fakes": "what the similarity of fakes has in common with that of a real model",
     "strategies": "what a preload costs its caller, and what it saves him (fifteen minutes)",
     "recordings": "10,000 recorded vectors against a warm SQLite store",
+    "onnx_start": "a fresh process to its first vector, prepared and with torch",
+    "onnx_throughput": "texts per second of prepared models, and of torch (ten minutes)",
+    "onnx_memory": "memory of prepared models, and of torch (five minutes)",
+    "onnx_small": "size and agreement of small forms",
 }
 
 

@@ -22,11 +22,15 @@ class Session:
     Args:
         file: The graph; its weights lie beside it and are mapped, not read.
         threads: With which one run computes.
+        repacked: Whether weights are arranged anew for the processor. That is each process's own
+            memory, where all share what is in the file. In 32 bits it makes short texts up to 1.5
+            times as fast; 8-bit blocks are five times as slow without it.
     """
 
-    def __init__(self, file: Path, threads: int) -> None:
+    def __init__(self, file: Path, threads: int, *, repacked: bool = False) -> None:
         self._file = file
-        self._session = _open(file, threads)
+        self._repacked = repacked
+        self._session = _open(file, threads, repacked)
         self._process = os.getpid()
         self._inherited: Any = None
         self.inputs = frozenset(entry.name for entry in self._session.get_inputs())
@@ -39,7 +43,8 @@ class Session:
         if os.getpid() != self._process:
             # Kept: to end it would mean to wait for its threads.
             self._inherited = self._session
-            self._session, self._process = _open(self._file, 1), os.getpid()
+            self._session = _open(self._file, 1, self._repacked)
+            self._process = os.getpid()
         feeds = {name: array for name, array in arrays.items() if name in self.inputs}
         (found,) = self._session.run(["sentence_embedding"], feeds, _run_options())
         # What the session returns lies in its own memory, all of which one kept row would hold.
@@ -47,15 +52,15 @@ class Session:
         return copied
 
 
-def _open(file: Path, threads: int) -> Any:
+def _open(file: Path, threads: int, repacked: bool) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # Repacked weights are each process's own; as they are in the file, all share them.
-    options.add_session_config_entry("session.disable_prepacking", "1")
+    if not repacked:
+        options.add_session_config_entry("session.disable_prepacking", "1")
     # Threads that wait for the next operation otherwise turn in circles, on the cores of others.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(
