@@ -189,6 +189,8 @@ class Model(metaclass=StandInType):
             return getattr(state.model(), name)
         if name == "device" and state.spec.device is not None:
             return state.library.device(state.spec.device)
+        if name == "device" and not state.library.replaying:
+            return state.model().device
         return getattr(become_real(self, f".{name}"), name)
 
     def __setattr__(self, name: str, value: Any) -> None:

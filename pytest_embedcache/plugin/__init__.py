@@ -75,11 +75,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    dropin.install(early_config)  # first: where vectors are recorded, nothing is missing
     if read_ini(early_config, STUB_MISSING):
         from pytest_embedcache.testing.stub import provide_missing
 
         early_config.stash[_STUB] = provide_missing()
-    dropin.install(early_config)
 
 
 def pytest_configure(config: pytest.Config) -> None:

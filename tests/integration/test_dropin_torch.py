@@ -265,6 +265,7 @@ def test_what_changes_nothing_stays_in_the_store(ours: Any, path: str) -> None:
     assert model.to("cpu") is model.cpu() is model.eval() is model.train(False) is model
     assert model.to(device=torch.device("cpu")) is model
     assert model.device == torch.device("cpu")
+    assert isinstance(ours(path).device, torch.device)
     model.max_seq_length = model.max_seq_length
     assert model.tokenize(["a cat"])["input_ids"].shape[0] == 1
     assert model.dtype == torch.float32 if hasattr(real(ours, path), "dtype") else True
