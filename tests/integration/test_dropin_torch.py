@@ -18,6 +18,7 @@ from pytest_embedcache import default_registry, notices
 from pytest_embedcache.dropin.asked import views_are_exact
 from pytest_embedcache.dropin.sentence_transformers import SentenceTransformers
 from pytest_embedcache.dropin.switch import Switch
+from pytest_embedcache.dropin.view import View
 from pytest_embedcache.vectors.api import default_cache
 
 sentence_transformers = pytest.importorskip("sentence_transformers")
@@ -224,6 +225,8 @@ def test_a_change_is_one_instance_own(ours: Any, path: str, change: str) -> None
     """It has the effect that it has on a real one, and none on any other or on the store."""
     truth, model, early = real(ours, path), ours(path, device="cpu"), ours(path, device="cpu")
     before = early.encode(TEXTS)
+    became = ours(path, device="cpu")
+    assert len(became) == 3
     CHANGES[change](truth)
     CHANGES[change](model)
     assert not is_lazy(model)
@@ -231,6 +234,7 @@ def test_a_change_is_one_instance_own(ours: Any, path: str, change: str) -> None
     same(model.encode(TEXTS), truth.encode(TEXTS))
     for other in (early, ours(path, device="cpu"), copy.deepcopy(early)):
         np.testing.assert_array_equal(other.encode(TEXTS), before)
+    same(became.encode(TEXTS), before)
     assert any("became a real one" in notice for notice in notices.counts())
     assert model.model_card_data.model is model if hasattr(model, "model_card_data") else True
 
@@ -246,6 +250,8 @@ def test_a_copy_is_another_of_the_same(ours: Any, path: str, again: Any) -> None
     assert made is not model
     assert is_lazy(made)
     np.testing.assert_array_equal(made.encode_query("a cat"), model.encode_query("a cat"))
+    model.default_prompt_name = "document"
+    assert made.default_prompt_name is None
     assert b"secret" not in pickle.dumps(model)
     assert len(pickle.dumps(model)) < 1000
     assert pickle.loads(pickle.dumps(ours)) is ours
@@ -300,6 +306,26 @@ def test_it_becomes_real_whole_in_threads(ours: Any, path: str) -> None:
         thread.join(120)
     assert found == [True] * 18
     assert loads() == 1
+
+
+def test_others_use_the_stand_in_until_it_is_whole(
+    ours: Any, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of its becoming real, another thread encodes as before."""
+    right = real(ours, path).encode(TEXTS)
+    model = ours(path, device="cpu")
+    found: list[Any] = []
+
+    def in_the_middle(view: View) -> dict[str, Any]:
+        thread = threading.Thread(target=lambda: found.append(model.encode(TEXTS)))
+        thread.start()
+        thread.join(60)
+        return {}
+
+    monkeypatch.setattr(View, "changes", property(in_the_middle))
+    assert len(model) == 3
+    same(found[0], right)
+    assert not is_lazy(model)
 
 
 def test_methods_that_a_test_replaces_are_replaced(

@@ -58,6 +58,12 @@ FILES = {
     "part/below": "depth = 2\n",
     "broken": "raise OSError('broken')\n",
     "apart": "value = 3\n",
+    "slow": """
+        import toylib_log
+        toylib_log.running.set()
+        toylib_log.go.wait(0.2)  # nobody says go but who did not wait
+        value = 5
+    """,
 }
 
 
@@ -67,4 +73,7 @@ def write_toylib(folder: Path) -> None:
         file = folder / "toylib" / f"{name}.py"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(dedent(text))
-    (folder / "toylib_log.py").write_text("log = []\nfails = False\n")
+    (folder / "toylib_log.py").write_text(
+        "import threading\nlog = []\nfails = False\n"
+        "running, go = threading.Event(), threading.Event()\n"
+    )

@@ -259,6 +259,29 @@ def test_threads_see_whole_modules(real: list[Any], monkeypatch: pytest.MonkeyPa
     assert toylib.seen_by_itself is not StandIn
 
 
+def test_who_needs_a_module_waits_until_it_has_run(real: list[Any]) -> None:
+    """Another thread's import of it is not a reason for half a module."""
+    import toylib.slow
+
+    log = importlib.import_module("toylib_log")
+    found: list[object] = []
+
+    def use() -> None:
+        try:
+            found.append(toylib.slow.value)
+        except BaseException as error:
+            found.append(error)
+            log.go.set()
+
+    first, second = threading.Thread(target=use), threading.Thread(target=use)
+    first.start()
+    assert log.running.wait(60)
+    second.start()
+    first.join(60)
+    second.join(60)
+    assert found == [5, 5]
+
+
 def test_nothing_is_left_when_it_goes(real: list[Any]) -> None:
     """What was lazy is imported anew by the next, and what somebody kept leads there."""
     import toylib
