@@ -103,7 +103,7 @@ def test_a_failed_ranking_is_shown_whole(model: FakeEmbeddingModel) -> None:
 
 def test_equal_similarities_have_no_order(model: FakeEmbeddingModel) -> None:
     """Either order is right."""
-    table = {"q": [1, 0], "a": [0.6, 0.8], "b": [0.6, -0.8], "c": [0, 1]}
+    table = {"q": [1, 0], "a": [0.6, 0.8], "b": [0.6000001, -0.8], "c": [0, 1]}
     tied = FakeEmbeddingModel(kind="table", table=table)
     assert_ranking(tied, "q", ["a", "b", "c"], ["a", "b"])
     assert_ranking(tied, "q", ["a", "b", "c"], ["b", "a"])
