@@ -186,7 +186,8 @@ async def _beside(
         limit = CapacityLimiter(_AT_ONCE)
         limits.set(limit)
     find = functools.partial(encoder.matrix, call.texts, Call(), compute)
-    return await to_thread.run_sync(find, limiter=limit)
+    matrix: np.ndarray | None = await to_thread.run_sync(find, limiter=limit)
+    return matrix
 
 
 @functools.cache

@@ -113,7 +113,8 @@ def test_a_model_without_torch_holds_nothing(
     make: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There may be backends that need none."""
-    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    for library in ("torch", "onnxruntime"):
+        monkeypatch.delitem(sys.modules, library, raising=False)
     run = make(threads=1)
     run.process.after_import(False)
     assert run.process.threads is None

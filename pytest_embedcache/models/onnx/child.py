@@ -105,6 +105,9 @@ def main(job: Mapping[str, Any]) -> None:
         say(result=function(lambda what: say(stage=what), **job["arguments"]))
     except RefusedError as error:
         say(refused=str(error))
+    except BaseException:
+        sys.stdout.flush()  # what was printed before stands before the error in the log
+        raise
 
 
 def _end_with_parent() -> None:
