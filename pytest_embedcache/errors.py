@@ -446,10 +446,15 @@ class ReplayModelError(EmbedCacheError, RuntimeError):
     Attributes: `model` and `needed`.
     """
 
-    def __init__(self, model: str, needed: str) -> None:
+    def __init__(
+        self,
+        model: str,
+        needed: str,
+        remedy: str = 'Give the test another mode: @pytest.mark.embedcache(mode="auto")',
+    ) -> None:
         super().__init__(
             f"{needed} needs the model {model!r} itself, and replay has only its recorded vectors. "
-            'Give the test another mode: @pytest.mark.embedcache(mode="auto")'
+            f"{remedy}"
         )
         self.model = model
         self.needed = needed

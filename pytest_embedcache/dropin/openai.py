@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["OpenAIStandIn"]
 
 _RESOURCES = "openai.resources.embeddings"
+#: What a test can do that needs the service.
+_MARK = "Let the test ask the service: @pytest.mark.embedcache(dropin=False)"
 _CLIENTS = ("OpenAI", "AsyncOpenAI", "AzureOpenAI", "AsyncAzureOpenAI")
 #: In replay a client needs no key, and its constructor wants one.
 _NO_KEY = "none-in-replay"
@@ -162,7 +164,7 @@ class OpenAIStandIn:
         if call is None:
             if cache.policy.replays:
                 needed = "embeddings.create() with other than texts and known arguments"
-                raise ReplayModelError(str(arguments.get("model")), needed)
+                raise ReplayModelError(str(arguments.get("model")), needed, _MARK)
             return None
         remote = self._names.remote(client, call.model, call.dimensions)
         encoders = self._encoders.setdefault(cache, {})

@@ -58,7 +58,10 @@ class RunRecordings:
         words = ["pytest", "--embedcache-mode=record"]
         if not self.settings.given.get("recordings", "ini").startswith("ini"):
             words.append(f"--embedcache-recordings={os.path.relpath(self.path)}")
-        words += [flag for flag in _SAID_AGAIN if flag in self.settings.given.values()]
+        given = self.settings.given
+        if given.get("model") == "--embedcache-model":
+            words.append(f"--embedcache-model={self.settings.model}")
+        words += [flag for flag in _SAID_AGAIN if flag in given.values()]
         if test and (now := os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" (")[0]):
             words.append(now)
         return shlex.join(words)

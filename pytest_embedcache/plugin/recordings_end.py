@@ -95,6 +95,9 @@ def end(run: RunRecordings, found: Found, why_not: str | None) -> Ending:
         if run.settings.strict:
             ending.failed = True
             ending.lines.append("embedcache_strict: the run fails for that")
+    if why_not is None and found["absent"]:
+        # By another model than the recorded one, every recording would look as if nobody used it.
+        why_not = f"the run missed {_times(len(found['absent']), 'text')}"
     if found["used"] and why_not is None:
         from pytest_embedcache.vectors.recordings_used import remember_used
 

@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from support.recorded import Project, Replayer, cache_directory, contents, entries
+from support.recorded import CONFTEST, Project, Replayer, cache_directory, contents, entries
 
 SUITE = """
 import pytest
@@ -306,6 +306,24 @@ def test_a_complete_green_run_prunes_what_it_did_not_use(recorded: Project) -> N
     result = recorded.run("--embedcache-prune-recordings", *xdist(2), mode="replay")
     result.stdout.fnmatch_lines(["recordings: 0 unused texts dropped from *"])
     recorded.run(mode="replay").assert_outcomes(passed=3)
+
+
+def test_nothing_is_pruned_where_the_model_is_another(recorded: Project) -> None:
+    """In auto a model of other weights uses no recording: all would go, and nothing be recorded."""
+    recorded.setenv("WEIGHTS", "other")
+    recorded.pytester.path.joinpath("conftest.py").write_text(
+        CONFTEST.replace('os.environ.get("NO_MODEL") is None', "True")
+    )
+    before = contents(recorded.recordings)
+    result = recorded.run("--embedcache-prune-recordings", mode="auto")
+    result.assert_outcomes(passed=4)
+    result.stdout.fnmatch_lines(
+        [
+            "recordings of m are not used: *",
+            "recordings: not pruned, because the run missed 5 texts",
+        ]
+    )
+    assert contents(recorded.recordings) == before
 
 
 @pytest.mark.parametrize(
