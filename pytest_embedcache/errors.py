@@ -31,6 +31,7 @@ __all__ = [
     "ReplayModelError",
     "SettingsError",
     "SnapshotError",
+    "SpeedupError",
     "StoreError",
     "StorePausedError",
     "StoredValueError",
@@ -458,3 +459,14 @@ class ReplayModelError(EmbedCacheError, RuntimeError):
         )
         self.model = model
         self.needed = needed
+
+
+class SpeedupError(EmbedCacheError, AssertionError):
+    """A speed-up was not reached, or it was not sure in time.
+
+    Attribute: `outcome`, in a word.
+    """
+
+    def __init__(self, outcome: str, message: str) -> None:
+        super().__init__(message)
+        self.outcome = outcome

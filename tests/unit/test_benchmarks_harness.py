@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from types import ModuleType
 
 import pytest
-from support.children import ROOT
+from support.benchmarks import load
 
 
 @pytest.fixture(scope="module")
 def harness() -> ModuleType:
-    # By its path: the checkout is not on sys.path, so that the installed package is tested.
-    name = "benchmarks_harness"
-    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / "harness.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("harness")
 
 
 def test_every_case_is_called_once_in_every_round(harness: ModuleType) -> None:
