@@ -25,7 +25,9 @@ from pytest_embedcache.plugin.fixtures import (
     embedcache_model_factory,
     embedcache_no_real_models,
     embedcache_registry,
+    embedcache_speedup,
     embedcache_store,
+    embedcache_warm_load_speedup,
     embedding_model,
     embedding_model_factory,
     fake_embedding_model,
@@ -34,8 +36,18 @@ from pytest_embedcache.plugin.fixtures import (
     fake_sentence_transformer,
     model_registry,
     no_real_models,
+    speedup,
     vector_store,
+    warm_load_speedup,
 )
+from pytest_embedcache.plugin.gate_marker import (
+    GATE_MARKER,
+    asked_of,
+    judge_marked,
+    skip_unmeasured,
+)
+from pytest_embedcache.plugin.gates import group_gates
+from pytest_embedcache.plugin.gates_report import gate_lines
 from pytest_embedcache.plugin.marker import apply_marker
 from pytest_embedcache.plugin.options import MARKER, STUB_MISSING, add_options, read_ini
 from pytest_embedcache.plugin.report import header, summary, write_json
@@ -53,7 +65,9 @@ __all__ = [
     "embedcache_model_factory",
     "embedcache_no_real_models",
     "embedcache_registry",
+    "embedcache_speedup",
     "embedcache_store",
+    "embedcache_warm_load_speedup",
     "embedding_model",
     "embedding_model_factory",
     "fake_embedding_model",
@@ -62,7 +76,9 @@ __all__ = [
     "fake_sentence_transformer",
     "model_registry",
     "no_real_models",
+    "speedup",
     "vector_store",
+    "warm_load_speedup",
 ]
 
 _ROLE = pytest.StashKey[Alone]()
@@ -84,6 +100,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", MARKER)
+    config.addinivalue_line("markers", GATE_MARKER)
     role = config.stash[_ROLE] = role_of(config)
     config.stash[RUN] = role.run
     role.run.start()
@@ -103,6 +120,21 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     apply_marker(metafunc, MODEL_FIXTURES)
+    asked_of(metafunc.definition)  # a marker that cannot be read is an error now
+
+
+@pytest.hookimpl(tryfirst=True)  # xdist makes ids of the groups in its own
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        group_gates(items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    try:
+        return (yield)
+    finally:
+        session.testsfailed += judge_marked(session, session.config.stash[RUN].gates)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -113,6 +145,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    skip_unmeasured(item, item.config.stash[RUN].gates)
     result = yield
     for name in MODEL_FIXTURES.keys() & getattr(item, "funcargs", {}).keys():
         item.config.stash[RUN].used(item.funcargs[name])  # type: ignore[attr-defined]
@@ -121,7 +154,9 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
     if items:
-        items[0].config.stash[RUN].recordings.deselected += len(items)
+        run = items[0].config.stash[RUN]
+        run.recordings.deselected += len(items)
+        run.gates.left_out(items)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -156,7 +191,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if not role.reports:
         return
     lines = [*summary(role.result(), asked_for=bool(role.run.settings.given)), *role.ending.lines]
-    if lines:
-        terminalreporter.section("embedcache")
-        for line in lines:
-            terminalreporter.line(line)
+    gates = [*gate_lines(role.result()["gates"])]
+    for title, section in (("embedcache", lines), ("embedcache gates", gates)):
+        if section:
+            terminalreporter.section(title)
+            for line in section:
+                terminalreporter.line(line)

@@ -20,12 +20,13 @@ def serialize(
     *,
     threads: int | None,
     notices: Mapping[str, int],
+    gates: Iterable[Mapping[str, Any]] = (),
 ) -> Counts:
     """What one process found, in built-in types.
 
     `models` are rows of `ModelStats`; several registries may list one model. `uses` are tests that
     had a model, by its name and device. `vectors` are `Tallies`, by model. `threads` is the cap
-    that was set, if one was.
+    that was set, if one was. `gates` are the rows of `Gates`.
     """
     rows: dict[tuple[str, str], Counts] = {}
     for model in models:
@@ -45,6 +46,7 @@ def serialize(
         "vectors": list(tallied.values()),
         "threads": threads,
         "notices": dict(notices),
+        "gates": [dict(row) for row in gates],
     }
 
 
@@ -72,12 +74,14 @@ def merge(by_process: Mapping[str, Counts | None]) -> Counts:
     models: dict[tuple[str, str], Counts] = {}
     vectors: dict[str, Counts] = {}
     notices: dict[str, int] = {}
+    gates: list[Counts] = []
     threads: set[int] = set()
     for process, counts in sorted(by_process.items(), key=_naturally):
         if counts is None:
             continue
         if counts["threads"] is not None:
             threads.add(counts["threads"])
+        gates += counts["gates"]
         for message, count in counts["notices"].items():
             notices[message] = notices.get(message, 0) + count
         for row in counts["models"]:
@@ -96,6 +100,7 @@ def merge(by_process: Mapping[str, Counts | None]) -> Counts:
         "vectors": [vectors[name] for name in sorted(vectors)],
         "threads": min(threads) if threads else None,
         "notices": notices,
+        "gates": gates,
         "processes": len(by_process),
         "silent": [
             name for name, counts in sorted(by_process.items(), key=_naturally) if counts is None

@@ -13,6 +13,7 @@ import pytest
 
 from pytest_embedcache.errors import EmbedCacheError
 from pytest_embedcache.plugin.fakes import fakes_of
+from pytest_embedcache.plugin.gates import Gate, WarmLoadGate
 from pytest_embedcache.plugin.run import Run
 from pytest_embedcache.plugin.settings import Mode
 
@@ -126,6 +127,18 @@ def _no_real_models(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
+def _speedup(request: pytest.FixtureRequest) -> Gate:
+    """`speedup(baseline=, contender=, at_least=)` fails unless the one takes so many times as long
+    as the other, measured in this run, in turns, until that is sure."""
+    return Gate(request.config.stash[RUN], request.node)
+
+
+def _warm_load_speedup(request: pytest.FixtureRequest) -> WarmLoadGate:
+    """`warm_load_speedup(model, at_least=10)`: a warm model gives its vector so many times sooner
+    than a cold one, and no load is made twice."""
+    return WarmLoadGate(request.config.stash[RUN], request.node)
+
+
 embedding_model = pytest.fixture(scope="session", name="embedding_model")(_model)
 embedcache_model = pytest.fixture(scope="session", name="embedcache_model")(_model)
 embedding_model_factory = pytest.fixture(scope="session", name="embedding_model_factory")(
@@ -154,6 +167,12 @@ embedcache_fake_model_factory = pytest.fixture(name="embedcache_fake_model_facto
 )
 no_real_models = pytest.fixture(name="no_real_models")(_no_real_models)
 embedcache_no_real_models = pytest.fixture(name="embedcache_no_real_models")(_no_real_models)
+speedup = pytest.fixture(name="speedup")(_speedup)
+embedcache_speedup = pytest.fixture(name="embedcache_speedup")(_speedup)
+warm_load_speedup = pytest.fixture(name="warm_load_speedup")(_warm_load_speedup)
+embedcache_warm_load_speedup = pytest.fixture(name="embedcache_warm_load_speedup")(
+    _warm_load_speedup
+)
 
 #: Those that the marker reaches.
 MODEL_FIXTURES = {"embedding_model": _model, "embedcache_model": _model}

@@ -20,6 +20,7 @@ from pytest_embedcache.models import defaults
 from pytest_embedcache.plugin.asked import Asked, read
 from pytest_embedcache.plugin.counts import Counts, serialize
 from pytest_embedcache.plugin.fakes import ModelGuard, fake_backends
+from pytest_embedcache.plugin.gates import Gates
 from pytest_embedcache.plugin.process import OwnProcess
 from pytest_embedcache.plugin.recordings import RunRecordings
 from pytest_embedcache.plugin.settings import Mode, Settings
@@ -64,6 +65,7 @@ class Run:
         self.process = OwnProcess(settings, workers, config)
         #: What the fixture of fakes gives, while a test has it; its twin gives the same.
         self.fakes: FakeSentenceTransformers | None = None
+        self.gates = Gates(settings.gates, workers)
         self.recordings = RunRecordings(settings, self.directory, name)
         #: Forbids real models where the option, the marker or a fixture says so.
         self.guard = ModelGuard()
@@ -296,4 +298,5 @@ class Run:
             (cache.tallies.as_dict() for cache in self._caches.values()),
             threads=self.process.threads,
             notices=notices.counts(),
+            gates=self.gates.rows,
         )

@@ -18,6 +18,8 @@ DEFAULT_MODEL = "all-MiniLM-L6-v2"
 
 PATH = "PATH"
 MODEL = "NAME"
+#: What becomes of a speed-up gate.
+GATES = ("fail", "report", "off")
 #: On the command line it takes no value.
 FLAG = ""
 
@@ -90,6 +92,12 @@ def _idle_timeout(value: str) -> float:
         return read_timeout(value)
     except ValueError:
         raise ValueError("use a number of seconds; 0 is at once, -1 never") from None
+
+
+def _gates(value: str) -> str:
+    if value in GATES:
+        return value
+    raise ValueError(f"use {', '.join(GATES)}")
 
 
 def _redis_url(value: str) -> str:
@@ -224,6 +232,14 @@ SETTINGS = (
     Setting(
         "no_models", FLAG, "loading a real model is an error that names the test", _flag, False
     ),
+    Setting(
+        "gates",
+        "|".join(GATES),
+        "what becomes of a speed-up that is not reached: it fails, is only listed, or is not "
+        "measured",
+        _gates,
+        "fail",
+    ),
     Setting("json", PATH, "write the counts of all workers to this file, as JSON", _text),
 )
 
@@ -253,6 +269,7 @@ class Settings:
     versions: Mapping[str, str] = field(default_factory=dict)
     prune_recordings: bool = False
     no_models: bool = False
+    gates: str = "fail"
     json: str | None = None
     given: Mapping[str, str] = field(default_factory=dict)
 

@@ -32,6 +32,7 @@ GOOD: dict[str, list[tuple[str, object]]] = {
     "redis_url": [("redis://a", "redis://a"), ("redis://b", "redis://b")],
     "cache_max_size": [("1", 1), ("2", 2)],
     "cache_ttl": [("1", 1), ("2", 2)],
+    "gates": [("report", "report"), ("off", "off")],
     "json": [("/x", "/x"), ("/y", "/y")],
 }
 #: Bad ones, with the words of the error that say what would do.
@@ -58,6 +59,7 @@ BAD: list[tuple[str, str, str]] = [
     ("threads", "1.5", "auto, off, or a number"),
     ("cache_max_size", "4 GB", "a whole number above 0"),
     ("cache_ttl", "0", "a whole number above 0"),
+    ("gates", "on", "fail, report, off"),
     ("json", "", "it is empty"),
 ]
 

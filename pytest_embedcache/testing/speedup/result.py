@@ -114,7 +114,7 @@ def _histogram(values: Sequence[float]) -> Iterator[str]:
     # One spike of five times would leave a single bar for all the others.
     low, high = ordered[0], ordered[math.ceil(0.95 * len(ordered)) - 1]
     width = (high - low) / _BINS
-    if not width:
+    if width < 1e-6 * high:  # all the same, but for rounding
         return
     counts = [0] * _BINS
     for value in values:
