@@ -212,6 +212,13 @@ def test_a_variable_that_cannot_be_used_is_broken(
 # ------------------------------------------------------------------------------ the command
 
 
+@pytest.fixture
+def _all_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever this environment lacks."""
+    monkeypatch.setattr(checks, "is_installed", lambda package: True)
+
+
+@pytest.mark.usefixtures("_all_installed")
 def test_it_prints_what_is_here_and_its_status_says_whether_it_works(
     command: Command, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,6 +238,7 @@ def test_it_prints_what_is_here_and_its_status_says_whether_it_works(
     assert first[1].startswith("       → ")
 
 
+@pytest.mark.usefixtures("_all_installed")
 def test_what_is_prepared_is_counted(command: Command, cache_dir: Path) -> None:
     """By kind; a file beside them is nothing."""
     for name in ("snapshot/a", "snapshot/b", "onnx/c"):
@@ -239,6 +247,7 @@ def test_what_is_prepared_is_counted(command: Command, cache_dir: Path) -> None:
     assert command.json("doctor")["cache"]["prepared"] == {"onnx": 1, "snapshot": 2}
 
 
+@pytest.mark.usefixtures("_all_installed")
 def test_stored_vectors_and_the_journal_are_looked_at(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
