@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pytest_embedcache.dropin.after_import import AfterImport
-from pytest_embedcache.dropin.openai_calls import EmbeddingsCall, Names
+from pytest_embedcache.dropin.openai_calls import EmbeddingsCall, Names, tokens_of
 from pytest_embedcache.errors import ReplayModelError
 from pytest_embedcache.models.remote import bare_url, is_fake
 from pytest_embedcache.vectors.api import default_cache
@@ -115,7 +115,8 @@ class OpenAIStandIn:
             call, encoder = found
 
             def compute(model: Any, missing: list[str], quiet: bool) -> np.ndarray:
-                return call.rows(original(resource, **call.inner(missing)), len(missing))
+                answer = original(resource, **call.inner(missing))
+                return _rows(call, encoder, answer, len(missing))
 
             matrix = encoder.matrix(call.texts, Call(), compute)
             if matrix is None:
@@ -136,7 +137,7 @@ class OpenAIStandIn:
             def compute(model: Any, missing: list[str], quiet: bool) -> np.ndarray:
                 # In a thread, where waiting for others is allowed; the request is the loop's.
                 ask = functools.partial(original, resource, **call.inner(missing))
-                return call.rows(from_thread.run(ask), len(missing))
+                return _rows(call, encoder, from_thread.run(ask), len(missing))
 
             matrix = await _beside(encoder, call, compute)
             if matrix is None:
@@ -173,6 +174,14 @@ class OpenAIStandIn:
             made = TextEncoder(cache.policy.remote(remote), cache)
             encoder = encoders.setdefault(remote.fingerprint, made)
         return call, encoder
+
+
+def _rows(call: EmbeddingsCall, encoder: TextEncoder, answer: Any, count: int) -> np.ndarray:
+    """The vectors of an answer; what it cost is counted, where the service says so."""
+    rows = call.rows(answer, count)
+    if tokens := tokens_of(answer):
+        encoder.count(billed=count, tokens=tokens)
+    return rows
 
 
 async def _beside(

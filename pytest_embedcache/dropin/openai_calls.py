@@ -15,7 +15,7 @@ from pytest_embedcache.vectors.decimals import as_written
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["EmbeddingsCall", "Names", "is_given"]
+__all__ = ["EmbeddingsCall", "Names", "is_given", "tokens_of"]
 
 #: Arguments that change no vector, and are sent on with what is missing.
 _NEUTRAL = frozenset(("user", "timeout"))
@@ -165,8 +165,12 @@ class EmbeddingsCall:
         return response
 
     def _tokens(self, name: str) -> int:
-        usages = (getattr(answer, "usage", None) for answer in self._answers)
-        return sum(getattr(usage, name, None) or 0 for usage in usages)
+        return sum(tokens_of(answer, name) for answer in self._answers)
+
+
+def tokens_of(answer: Any, name: str = "total_tokens") -> int:
+    """What the usage of an answer says; 0 where it says nothing."""
+    return getattr(getattr(answer, "usage", None), name, None) or 0
 
 
 def _vector(embedding: Any) -> np.ndarray:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pytest_embedcache.models import defaults
 from pytest_embedcache.models.collector import collector_paused
 from pytest_embedcache.models.flight import Flight
 from pytest_embedcache.models.importing import importing, wait_first
@@ -57,24 +58,31 @@ def build(
         asked_as,
         spec.device,
     )
-    with collector_paused():
-        start = time.perf_counter()
-        flight.stage = "importing its libraries"
-        with importing():
-            fresh = backend.import_libraries()
-            if fresh:
-                wait_first()
-        imported = time.perf_counter()
-        if after_import is not None:
-            after_import(fresh)
-        flight.stage = "building it"
-        before = backend.signature(spec)
-        begun = time.perf_counter()
-        model = backend.load(spec)
-        seconds = time.perf_counter() - begun
-        signature = before if backend.signature(spec) == before else None
-        state = tuple(item for item in backend.state(model) if item[0] != OF_THE_CALLER)
-        loaded = Loaded(model, seconds, signature, state)
+    start = imported = time.perf_counter()
+    fresh, failed = False, True
+    try:
+        with collector_paused():
+            flight.stage = "importing its libraries"
+            with importing():
+                fresh = backend.import_libraries()
+                if fresh:
+                    wait_first()
+            imported = time.perf_counter()
+            if after_import is not None:
+                after_import(fresh)
+            flight.stage = "building it"
+            before = backend.signature(spec)
+            begun = time.perf_counter()
+            model = backend.load(spec)
+            seconds = time.perf_counter() - begun
+            signature = before if backend.signature(spec) == before else None
+            state = tuple(item for item in backend.state(model) if item[0] != OF_THE_CALLER)
+            loaded = Loaded(model, seconds, signature, state)
+        failed = False
+    finally:
+        if defaults.watch is not None:
+            took, imports = time.perf_counter() - start, imported - start if fresh else 0.0
+            defaults.watch.loaded(spec, took, import_seconds=imports, failed=failed)
     counts.loads += 1
     counts.load_seconds += seconds
     if fresh:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from pytest_embedcache.models.backends import Backend
     from pytest_embedcache.models.registry import ModelRegistry
+    from pytest_embedcache.models.watching import Watch
     from pytest_embedcache.spec import ModelSpec
 
 __all__ = ["set_factories"]
@@ -22,6 +23,8 @@ registry_factory: Callable[[], ModelRegistry] | None = None
 cache_factory: Callable[[], Any] | None = None
 #: Called with the spec of each model that is asked for, where models are forbidden; may raise.
 refuse: Callable[[ModelSpec], None] | None = None
+#: Told of loads and of what is computed; None where nobody wants to know.
+watch: Watch | None = None
 #: In place of the package's own table of backends, as long as a test has fakes.
 backends: Mapping[str, Backend] | None = None
 #: The strategy of calls that name none, and of names that were not preloaded; None asks the

@@ -51,6 +51,7 @@ from pytest_embedcache.plugin.gates_report import gate_lines
 from pytest_embedcache.plugin.marker import apply_marker
 from pytest_embedcache.plugin.options import MARKER, STUB_MISSING, add_options, read_ini
 from pytest_embedcache.plugin.report import header, summary, write_json
+from pytest_embedcache.plugin.report_file import write_report
 from pytest_embedcache.plugin.xdist import Alone, Controller, role_of
 
 if TYPE_CHECKING:
@@ -103,13 +104,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", GATE_MARKER)
     role = config.stash[_ROLE] = role_of(config)
     config.stash[RUN] = role.run
-    role.run.start()
+    role.start()
     dropin.start(config)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     if role := config.stash.get(_ROLE, None):
-        role.run.stop()
+        role.stop()
     if stub := config.stash.get(_STUB, None):
         stub.remove()
 
@@ -184,6 +185,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     path = role.run.settings.json
     if path and role.reports and not session.config.option.collectonly:
         write_json(path, role.run.settings, role.result())
+    if role.durations is not None and not session.config.option.collectonly:
+        write_report(session, role.run, role.result(), role.ending.lines, role.durations)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

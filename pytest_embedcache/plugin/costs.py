@@ -6,7 +6,7 @@ from pytest_embedcache.plugin.counts import Counts
 from pytest_embedcache.plugin.run import Run
 from pytest_embedcache.plugin.settings import Mode
 
-__all__ = ["past_costs", "remember_costs"]
+__all__ = ["past_costs", "past_tokens", "remember_costs"]
 
 
 def past_costs(run: Run) -> dict[str, tuple[float, float]]:
@@ -15,6 +15,14 @@ def past_costs(run: Run) -> dict[str, tuple[float, float]]:
 
     past = history.read(run.directory())
     return {name: (one.seconds_per_load, one.seconds_per_text) for name, one in past.items()}
+
+
+def past_tokens(run: Run) -> dict[str, float]:
+    """What a service has counted for a text on average, by model."""
+    from pytest_embedcache.vectors import history
+
+    past = history.read(run.directory())
+    return {name: one.tokens / one.billed for name, one in past.items() if one.billed}
 
 
 def remember_costs(run: Run, result: Counts) -> None:

@@ -10,7 +10,10 @@ __all__ = ["merge", "serialize", "with_savings"]
 Counts = dict[str, Any]
 
 _LOADING = ("gets", "uses", "loads", "failures", "evictions", "load_seconds", "import_seconds")
-_VECTORS = ("asked", "computed", "shared", "bypassed", "untrusted", "encode_seconds")
+_VECTORS = (
+    *("asked", "computed", "shared", "bypassed", "untrusted", "encode_seconds"),
+    *("billed", "tokens"),
+)
 
 
 def serialize(
@@ -69,7 +72,8 @@ def _add_vectors(total: Counts, tally: Mapping[str, Any]) -> None:
 def merge(by_process: Mapping[str, Counts | None]) -> Counts:
     """One result of what several processes found; None is a process that did not report.
 
-    A process that crashed adds nothing: its counts died with it.
+    A process that crashed adds nothing: its counts died with it. Where processes have a `timeline`,
+    the result has them all, by process, as `timelines`.
     """
     models: dict[tuple[str, str], Counts] = {}
     vectors: dict[str, Counts] = {}
@@ -95,6 +99,11 @@ def merge(by_process: Mapping[str, Counts | None]) -> Counts:
             _add_vectors(total, row)
             counted = {name: count for name, count in row.items() if name != "name"}
             total.setdefault("per_process", {})[process] = counted
+    timelines = {
+        process: counts["timeline"]
+        for process, counts in sorted(by_process.items(), key=_naturally)
+        if counts is not None and "timeline" in counts
+    }
     return {
         "models": [models[key] for key in sorted(models)],
         "vectors": [vectors[name] for name in sorted(vectors)],
@@ -105,6 +114,7 @@ def merge(by_process: Mapping[str, Counts | None]) -> Counts:
         "silent": [
             name for name, counts in sorted(by_process.items(), key=_naturally) if counts is None
         ],
+        **({"timelines": timelines} if timelines else {}),
     }
 
 

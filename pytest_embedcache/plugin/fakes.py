@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -10,6 +9,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import pytest
+
+from pytest_embedcache.plugin.running import running_test
 
 if TYPE_CHECKING:
     from pytest_embedcache.models.backends import Backend
@@ -83,7 +84,7 @@ _EXEMPT = "; or let this test through: @pytest.mark.embedcache(no_models=False)"
 
 def _running() -> str:
     """The test that runs now, by its id."""
-    return os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" (")[0] or "the run"
+    return running_test() or "the run"
 
 
 def guarded(item: pytest.Item, guard: ModelGuard) -> AbstractContextManager[None]:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_embedcache.plugin.running import running_test
 from pytest_embedcache.plugin.settings import Mode, Settings
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class RunRecordings:
         if given.get("model") == "--embedcache-model":
             words.append(f"--embedcache-model={self.settings.model}")
         words += [flag for flag in _SAID_AGAIN if flag in given.values()]
-        if test and (now := os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" (")[0]):
+        if test and (now := running_test()):
             words.append(now)
         return shlex.join(words)
 

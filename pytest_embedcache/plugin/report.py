@@ -11,7 +11,7 @@ from typing import Any
 from pytest_embedcache.plugin.counts import Counts
 from pytest_embedcache.plugin.settings import SETTINGS, Settings
 
-__all__ = ["header", "summary", "write_json"]
+__all__ = ["header", "shown_settings", "summary", "write_file", "write_json"]
 
 #: So that the summary, with its title, stays under ten.
 _LINES = 8
@@ -23,12 +23,15 @@ def header(settings: Settings) -> str | None:
     """One line with what was set, and where; None where nothing was."""
     if not settings.given:
         return None
-    shown = []
+    shown = (f"{name}={value} ({source})" for name, value, source in shown_settings(settings))
+    return f"embedcache: {', '.join(shown)}"
+
+
+def shown_settings(settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """(name, value, where it was set) of what is no default; no secret."""
     for name, source in settings.given.items():
         value = "…" if name in _SECRET else getattr(settings, name)
-        value = "auto" if value is None else value  # a device that was left open
-        shown.append(f"{name}={value} ({source})")
-    return f"embedcache: {', '.join(shown)}"
+        yield name, "auto" if value is None else str(value), source  # a device that was left open
 
 
 def summary(merged: Counts, *, asked_for: bool = False) -> Iterator[str]:
@@ -131,15 +134,19 @@ def write_json(path: str, settings: Settings, merged: Counts) -> None:
         },
         **merged,
     }
-    text = json.dumps(content, indent=2, sort_keys=True) + "\n"
+    write_file(path, json.dumps(content, indent=2, sort_keys=True) + "\n", "the counts", merged)
+
+
+def write_file(path: str, text: str, what: str, merged: Counts) -> None:
+    """Write a file, which appears whole; that it could not be is a notice of `merged`."""
     target = Path(path)
     temporary = target.parent / f".{target.name}.{os.getpid()}.tmp"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
         os.replace(temporary, target)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        problem = f"the counts could not be written to {path} ({error.strerror or error})"
+        problem = f"{what} could not be written to {path} ({error.strerror or error})"
         merged["notices"][problem] = 1

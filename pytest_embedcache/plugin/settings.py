@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -147,6 +148,20 @@ def _pairs(form: str) -> Callable[[str], dict[str, str]]:
     return parse
 
 
+def _report(value: str) -> str:
+    if value.lower().endswith((".html", ".htm", ".md")):
+        return value
+    raise ValueError("use a path that ends in .html or .md")
+
+
+def _prices(value: str) -> dict[str, str]:
+    prices = _pairs("name=dollars")(value)
+    for price in prices.values():
+        if not re.fullmatch(r"\d+(\.\d+)?", price, re.ASCII):
+            raise ValueError("use name=dollars for a million tokens, as in my-model=0.02")
+    return prices
+
+
 SETTINGS = (
     Setting("model", MODEL, "the model of the fixture embedding_model", _text, DEFAULT_MODEL),
     Setting("device", "DEVICE", "its device: cpu, cuda, mps, … or auto", _device, "cpu"),
@@ -241,6 +256,20 @@ SETTINGS = (
         "fail",
     ),
     Setting("json", PATH, "write the counts of all workers to this file, as JSON", _text),
+    Setting(
+        "report",
+        PATH,
+        "write a page about the run, all workers in it: .html for people, .md for a job summary",
+        _report,
+    ),
+    Setting("report_texts", FLAG, "let the report show the slowest texts themselves", _flag, False),
+    Setting(
+        "prices",
+        "NAME=USD,…",
+        "what a million tokens of a service's model cost, for the report",
+        _prices,
+        {},
+    ),
 )
 
 
@@ -271,6 +300,9 @@ class Settings:
     no_models: bool = False
     gates: str = "fail"
     json: str | None = None
+    report: str | None = None
+    report_texts: bool = False
+    prices: Mapping[str, str] = field(default_factory=dict)
     given: Mapping[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:

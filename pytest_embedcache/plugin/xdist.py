@@ -12,6 +12,7 @@ from pytest_embedcache.plugin.counts import Counts, merge, with_savings
 from pytest_embedcache.plugin.options import read_settings
 from pytest_embedcache.plugin.recordings import Found
 from pytest_embedcache.plugin.recordings_end import Ending, end, incomplete, join
+from pytest_embedcache.plugin.report_file import Watcher, register_durations
 from pytest_embedcache.plugin.run import Run
 from pytest_embedcache.plugin.settings import Settings
 
@@ -33,6 +34,18 @@ class Alone:
         self.run = Run(read_settings(config), config=config)
         self._result: Counts | None = None
         self.ending = Ending()
+        self.watcher = Watcher(self.run.settings)
+        self.durations = register_durations(config) if self.run.settings.report else None
+
+    def start(self) -> None:
+        """Called when the plugin is configured."""
+        self.run.start()
+        self.watcher.start()
+
+    def stop(self) -> None:
+        """Undo what `start` did, and close what was opened."""
+        self.watcher.stop()
+        self.run.stop()
 
     def result(self) -> Counts:
         """The counts of the whole run with their totals, once it has ended."""
@@ -44,7 +57,11 @@ class Alone:
 
     def merged(self) -> Counts:
         """The counts of all processes."""
-        return merge({"main": self.run.counts()})
+        return merge({"main": self.counts()})
+
+    def counts(self) -> Counts:
+        """Those of this process."""
+        return self.run.counts() | self.watcher.counts()
 
     def finish(self) -> None:
         """Called when this process's session ends."""
@@ -87,7 +104,7 @@ class Controller(Alone):
             self._found.append(output[FOUND_KEY])
 
     def merged(self) -> Counts:
-        own = self.run.counts()
+        own = self.counts()
         took_part = own["models"] or own["vectors"] or own["notices"]
         return merge(({"main": own} if took_part else {}) | self._workers)
 
@@ -118,9 +135,10 @@ class Worker(Alone):
             name=worker.workerinput[RUN_KEY],
             config=config,
         )
+        self.watcher = Watcher(self.run.settings)
 
     def finish(self) -> None:
-        self._config.workeroutput[KEY] = self.run.counts()
+        self._config.workeroutput[KEY] = self.counts()
         self._config.workeroutput[FOUND_KEY] = self.run.recordings.found()
 
     def finish_recordings(self, session: pytest.Session) -> None:

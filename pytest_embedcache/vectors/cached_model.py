@@ -10,6 +10,7 @@ from pytest_embedcache.models.convert import converted, empty
 from pytest_embedcache.models.precision import quantized
 from pytest_embedcache.models.registry import ModelRegistry
 from pytest_embedcache.models.roles import ROLES, prompt_name_of
+from pytest_embedcache.models.watching import watched
 from pytest_embedcache.spec import ModelSpec
 from pytest_embedcache.vectors.cache import VectorCache
 from pytest_embedcache.vectors.calls import PRECISIONS, Call, read_inputs
@@ -98,7 +99,8 @@ class CachedModel(Delegating):
             form |= {"convert_to_numpy": convert_to_numpy, "convert_to_tensor": convert_to_tensor}
             with self._source.handle("encode() of what cannot be stored").using() as model:
                 arguments = self._inner(model, call, options | form)
-                found = model.encode(inputs, output_value=output_value, **arguments)
+                with watched(self.name, texts):
+                    found = model.encode(inputs, output_value=output_value, **arguments)
             if texts is not None and not single and len(found) != len(texts):
                 raise EncodeError(self.name, len(texts), tuple(getattr(found, "shape", ())))
             return found
@@ -122,8 +124,7 @@ class CachedModel(Delegating):
             if keyed is None or keyed.state:
                 return straight()
             return empty(tensor=convert_to_tensor, numpy=convert_to_numpy)
-        bar = bool(show_progress_bar)
-        matrix = self._encoder.matrix(texts, call, compute, progress=bar)
+        matrix = self._encoder.matrix(texts, call, compute, progress=bool(show_progress_bar))
         if matrix is None:
             return straight(texts)
         if precision not in (None, "float32"):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_embedcache.errors import EncodeError, StoreError
+from pytest_embedcache.models import defaults
 from pytest_embedcache.models.handle import ModelHandle
 from pytest_embedcache.models.progress import progress_bar
 from pytest_embedcache.vectors.calls import Call
@@ -97,9 +98,10 @@ class TextEncoder:
             counts["bypassed" if self._store is None else "untrusted"] = len(texts)
             return None
         finally:
-            self._count(**counts)
+            self.count(**counts)
 
-    def _count(self, **counts: Any) -> None:
+    def count(self, **counts: Any) -> None:
+        """Add to the counts of this model: the fields of a `Tally`."""
         self._cache.tallies.add(self._source.identity.name, **counts)
 
     def _cached(
@@ -181,13 +183,13 @@ class TextEncoder:
                     flight.landed.wait()
                     if flight.vector is not None:
                         done[key] = flight.vector
-                        self._count(shared=1)
+                        self.count(shared=1)
             return done
 
     def _look_again(self, fingerprint: str, keys: list[bytes]) -> Vectors:
         assert self._store is not None
         found = self._store.get_many(fingerprint, keys)
-        self._count(shared=len(found))
+        self.count(shared=len(found))
         return found
 
     def _land(self, fingerprint: str, keys: list[bytes], made: Vectors, done: Vectors) -> None:
@@ -246,7 +248,9 @@ class TextEncoder:
         if rows.dtype not in (np.float32, np.float16):
             self._unstorable = weakref.ref(handle)
             raise _UnstorableError
-        self._count(computed=len(texts), encode_seconds=seconds)
+        self.count(computed=len(texts), encode_seconds=seconds)
+        if defaults.watch is not None:
+            defaults.watch.computed(name, texts, seconds)
         made = {key: _frozen(row) for key, row in zip(keys, rows, strict=True)}
         # A broken model's NaN is the caller's to see, and nobody else's.
         sound = {key: row for key, row in made.items() if row.size and np.isfinite(row).all()}

@@ -27,7 +27,7 @@ MAX_BYTES = 128 * 1024
 _FILE = "history.jsonl"
 #: The older half. Renamed and not rewritten: who is writing to it meanwhile loses no line.
 _OLDER = "history-older.jsonl"
-_COUNTS = ("asked", "computed", "loads")
+_COUNTS = ("asked", "computed", "loads", "billed", "tokens")
 _SECONDS = ("encode_seconds", "load_seconds")
 
 
@@ -40,6 +40,8 @@ class Past:
         encode_seconds: In the model, for `computed` texts.
         loads: How often the model was loaded.
         load_seconds: Of all these loads, imports included.
+        billed: Of the `computed` texts, those whose tokens a service counted.
+        tokens: That it counted for these.
     """
 
     asked: int = 0
@@ -48,6 +50,8 @@ class Past:
     encode_seconds: float = 0.0
     loads: int = 0
     load_seconds: float = 0.0
+    billed: int = 0
+    tokens: int = 0
 
     @property
     def seconds_per_text(self) -> float:
@@ -80,6 +84,7 @@ def rows_of(
     found = {
         name: {"model": name, **{key: tally[key] for key in ("asked", "found", "computed")}}
         | {"encode_seconds": tally["encode_seconds"]}
+        | ({"billed": tally["billed"], "tokens": tally["tokens"]} if tally.get("billed") else {})
         for name, tally in vectors.items()
         if tally["found"] or tally["computed"]
     }

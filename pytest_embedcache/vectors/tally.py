@@ -23,6 +23,8 @@ class Tally:
         bypassed: Texts of calls that no store can answer: token embeddings, images, `live` mode.
         untrusted: Texts computed past the store, since the model was handed out to be changed.
         encode_seconds: Spent in the model, for `computed` texts.
+        billed: Of the `computed` texts, those for which a service said how many tokens it counted.
+        tokens: That it counted for these.
     """
 
     asked: int = 0
@@ -32,6 +34,8 @@ class Tally:
     bypassed: int = 0
     untrusted: int = 0
     encode_seconds: float = 0.0
+    billed: int = 0
+    tokens: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """The same in built-in types."""

@@ -88,3 +88,24 @@ def test_auto_keeps_vectors_and_a_marked_test_asks_the_service(suite: Suite) -> 
         # Another version of the same name is another model.
         suite.counts("--embedcache-dropin", EMBEDCACHE_VERSIONS=f"{SMALL}=2", **environment)
         assert len(fake.texts) == 7
+
+
+def test_what_a_service_costs_is_in_the_report(suite: Suite) -> None:
+    """The tokens of its answers, and, in the run that finds everything, those that it saved."""
+    suite.write(test_it=CODE)
+    path = suite.path / "report.md"
+    with served() as fake:
+        pages = []
+        for _ in range(2):
+            result = suite.run(
+                *("--embedcache-dropin", f"--embedcache-report={path}"),
+                f"--embedcache-prices={SMALL}=1000000",
+                OPENAI_BASE_URL=fake.base_url,
+                OPENAI_API_KEY=fake.api_key,
+                EMBEDCACHE_ALIASES=f"{fake.base_url}={URL}",
+            )
+            assert outcome(result) == {"passed": 4}, complaints(result)
+            pages.append(path.read_text(encoding="utf-8"))
+        tokens = sum(request.tokens for request in fake.requests)
+    assert f"| `{SMALL}` | 5 | {tokens} | ${tokens}.00 | 3 |" in pages[0]
+    assert f"| `{SMALL}` | 0 | 0 | $0.00 | 8 | {round(8 * tokens / 5)} |" in pages[1]
