@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-__all__ = ["gate_lines"]
+__all__ = ["gate_lines", "ratio_text"]
 
 _LINES = 8
 #: What a reader looks for first.
@@ -24,17 +24,22 @@ def gate_lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _line(row: Mapping[str, Any]) -> str:
-    from pytest_embedcache.testing.speedup.result import interval_text, times_text
-
     line = f"{row['outcome']}: {row['test']}"
     if row["name"]:
         line += f" {row['name']}"
     if row.get("ratio") is not None:
-        inf = float("inf")
-        low = -inf if row["low"] is None else row["low"]
-        high = inf if row["high"] is None else row["high"]
-        line += f": {times_text(row['ratio'])} {interval_text(low, high)}"
+        line += f": {ratio_text(row)}"
         line += f", at least {row['at_least']:g}; {row['rounds']} rounds"
     if row["reason"]:
         line += f" ({row['reason']})"
     return line
+
+
+def ratio_text(row: Mapping[str, Any]) -> str:
+    """The ratio of a gate that measured, with its interval."""
+    from pytest_embedcache.testing.speedup.result import interval_text, times_text
+
+    inf = float("inf")
+    low = -inf if row["low"] is None else row["low"]
+    high = inf if row["high"] is None else row["high"]
+    return f"{times_text(row['ratio'])} {interval_text(low, high)}"

@@ -67,7 +67,7 @@ def gather(
         "lanes": lanes,
         "tests": _slowest_tests(tests, timelines),
         "texts": _slowest_texts(timelines),
-        "gates": merged.get("gates", []),
+        "gates": merged["gates"],
         "off": _off(merged, settings, lines),
         "threads": merged["threads"],
         "settings": settings,
@@ -173,7 +173,7 @@ def _off(
     found += merged["notices"].items()
     reasons = Counter(
         f"the gate of {row['test']} was {row['outcome']}: {row['reason']}"
-        for row in merged.get("gates", ())
+        for row in merged["gates"]
         if row.get("reason")
     )
     found += reasons.items()

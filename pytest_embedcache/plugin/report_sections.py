@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pytest_embedcache.plugin.report_words import count, dollars, factor, seconds, times
+from pytest_embedcache.plugin.gates_report import ratio_text
+from pytest_embedcache.plugin.report_words import count, dollars, seconds, times
 
 __all__ = ["gate_kind", "gate_words", "money_words", "parts_of", "tiles", "verdicts"]
 
@@ -94,7 +95,4 @@ def gate_kind(row: Row) -> str:
 def gate_words(row: Row) -> dict[str, str]:
     """The ratio with its interval, and the bound."""
     bound = "" if row.get("at_least") is None else f"{row['at_least']:g}"
-    if row.get("ratio") is None:
-        return {"ratio": "", "bound": bound}
-    low, high = ("…" if row[end] is None else factor(row[end]) for end in ("low", "high"))
-    return {"ratio": f"{factor(row['ratio'])} [{low}, {high}]", "bound": bound}
+    return {"ratio": "" if row.get("ratio") is None else ratio_text(row), "bound": bound}

@@ -10,7 +10,6 @@ __all__ = [
     "clean",
     "count",
     "dollars",
-    "factor",
     "in_code",
     "in_html",
     "in_markdown",
@@ -90,11 +89,6 @@ def count(amount: float) -> str:
 def times(amount: int, what: str) -> str:
     """`1 load`, `2 loads`."""
     return f"{count(amount)} {what}{'' if amount == 1 else 's'}"
-
-
-def factor(amount: float) -> str:
-    """A ratio with three digits."""
-    return f"{amount:,.0f}" if amount >= 100 else f"{amount:.3g}"
 
 
 def dollars(amount: Decimal) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Self
 
 from pytest_embedcache.errors import SettingsError
 from pytest_embedcache.models.strategies import STRATEGIES
+from pytest_embedcache.plugin import values
 
 __all__ = ["FLAG", "SETTINGS", "Mode", "Setting", "Settings", "resolve"]
 
@@ -50,18 +50,6 @@ class Setting:
         return self.key.upper()
 
 
-def _text(value: str) -> str:
-    if not value.strip():
-        raise ValueError("it is empty; give a value, or leave it out")
-    return value
-
-
-def _device(value: str) -> str | None:
-    from pytest_embedcache.spec import ModelSpec
-
-    return None if value == "auto" else ModelSpec("x", device=_text(value)).device
-
-
 class Mode(enum.StrEnum):
     """Where the vectors of a run come from."""
 
@@ -73,201 +61,125 @@ class Mode(enum.StrEnum):
     FAKE = "fake"
 
 
-def _mode(value: str) -> str:
-    try:
-        return Mode(value).value
-    except ValueError:
-        raise ValueError(f"use {', '.join(Mode)}") from None
-
-
-def _strategy(value: str) -> str:
-    if value not in STRATEGIES:
-        raise ValueError(f"use {', '.join(STRATEGIES)}")
-    return value
-
-
-def _idle_timeout(value: str) -> float:
-    from pytest_embedcache.models.idle import read_timeout
-
-    try:
-        return read_timeout(value)
-    except ValueError:
-        raise ValueError("use a number of seconds; 0 is at once, -1 never") from None
-
-
-def _gates(value: str) -> str:
-    if value in GATES:
-        return value
-    raise ValueError(f"use {', '.join(GATES)}")
-
-
-def _redis_url(value: str) -> str:
-    from pytest_embedcache.vectors.redis_client import URL_FORMS, location_of
-
-    try:
-        location_of(value)
-    except SettingsError:
-        raise ValueError(URL_FORMS) from None
-    return value
-
-
-def _count(value: str) -> int:
-    if value.isdecimal() and int(value):
-        return int(value)
-    raise ValueError("use a whole number above 0")
-
-
-def _threads(value: str) -> str | int:
-    if value in ("auto", "off"):
-        return value
-    if value.isdecimal() and int(value):
-        return int(value)
-    raise ValueError("use auto, off, or a number of threads from 1 up")
-
-
-def _flag(value: str) -> bool:
-    found = {"true": True, "1": True, "yes": True, "on": True}
-    found |= {"false": False, "0": False, "no": False, "off": False}
-    try:
-        return found[value.strip().lower()]
-    except KeyError:
-        raise ValueError("use true or false") from None
-
-
-def _pairs(form: str) -> Callable[[str], dict[str, str]]:
-    def parse(value: str) -> dict[str, str]:
-        found = {}
-        for part in value.replace(",", "\n").split("\n"):
-            left, equals, right = (word.strip() for word in part.partition("="))
-            if left and equals and right:
-                found[left] = right
-            elif part.strip():
-                raise ValueError(f"use {form}, separated by commas or lines")
-        return found
-
-    return parse
-
-
-def _report(value: str) -> str:
-    if value.lower().endswith((".html", ".htm", ".md")):
-        return value
-    raise ValueError("use a path that ends in .html or .md")
-
-
-def _prices(value: str) -> dict[str, str]:
-    prices = _pairs("name=dollars")(value)
-    for price in prices.values():
-        if not re.fullmatch(r"\d+(\.\d+)?", price, re.ASCII):
-            raise ValueError("use name=dollars for a million tokens, as in my-model=0.02")
-    return prices
-
-
 SETTINGS = (
-    Setting("model", MODEL, "the model of the fixture embedding_model", _text, DEFAULT_MODEL),
-    Setting("device", "DEVICE", "its device: cpu, cuda, mps, … or auto", _device, "cpu"),
+    Setting("model", MODEL, "the model of the fixture embedding_model", values.text, DEFAULT_MODEL),
+    Setting("device", "DEVICE", "its device: cpu, cuda, mps, … or auto", values.device, "cpu"),
     Setting(
         "mode",
         "|".join(Mode),
         "auto reads vectors from the store and writes new ones, live computes every one, record "
         "keeps new ones in the recordings, replay has those alone, rerecord makes them anew, fake "
         "needs no model: its vectors are those of FakeEmbeddingModel",
-        _mode,
+        values.one_of(*Mode),
         Mode.AUTO.value,
     ),
     Setting(
         "strategy",
         "|".join(STRATEGIES),
         "when models are loaded, and in which form; get_model obeys it too",
-        _strategy,
+        values.one_of(*STRATEGIES),
         "lazy",
     ),
     Setting(
         "model_timeout",
         "SECONDS",
         "without use after which a model is unloaded; 0 is at once, -1 never",
-        _idle_timeout,
+        values.idle_timeout,
         -1.0,
     ),
     Setting(
-        "dir", PATH, "directory of prepared models and stored vectors, shared by all runs", _text
+        "dir",
+        PATH,
+        "directory of prepared models and stored vectors, shared by all runs",
+        values.text,
     ),
     Setting(
         "threads",
         "auto|N|off",
         "torch's threads in each process; auto divides the cores among the xdist workers",
-        _threads,
+        values.threads,
         "auto",
     ),
     Setting(
         "redis_url",
         "URL",
         "a Redis that several machines share, for vectors",
-        _redis_url,
+        values.redis_url,
         secret=True,
     ),
-    Setting("cache_max_size", "BYTES", "bound of the vectors on this machine", _count, 4 * 2**30),
-    Setting("cache_ttl", "SECONDS", "after which a stored vector is computed anew", _count),
+    Setting(
+        "cache_max_size", "BYTES", "bound of the vectors on this machine", values.count, 4 * 2**30
+    ),
+    Setting("cache_ttl", "SECONDS", "after which a stored vector is computed anew", values.count),
     Setting(
         "dropin",
         FLAG,
         "let SentenceTransformer and its like be ours in code that nobody edits",
-        _flag,
+        values.flag,
         False,
     ),
     Setting(
         "dropin_defer",
         FLAG,
         "with the drop-in: names of transformers that libraries import and seldom use wait as well",
-        _flag,
+        values.flag,
         False,
     ),
-    Setting("recordings", PATH, "directory of the vectors kept in the repository", _text),
-    Setting("strict", FLAG, "a text of mode auto that is not recorded fails the run", _flag, False),
+    Setting("recordings", PATH, "directory of the vectors kept in the repository", values.text),
+    Setting(
+        "strict", FLAG, "a text of mode auto that is not recorded fails the run", values.flag, False
+    ),
     Setting(
         "aliases",
         "A=NAME,…",
         "other names under which recordings are found",
-        _pairs("alias=name"),
+        values.pairs("alias=name"),
         {},
     ),
     Setting(
         "versions",
         "NAME=VERSION,…",
         "which version a remote model is, which its vendor may change silently",
-        _pairs("name=version"),
+        values.pairs("name=version"),
         {},
     ),
     Setting(
         "prune_recordings",
         FLAG,
         "drop recordings that a complete, green run did not use",
-        _flag,
+        values.flag,
         False,
     ),
     Setting(
-        "no_models", FLAG, "loading a real model is an error that names the test", _flag, False
+        "no_models",
+        FLAG,
+        "loading a real model is an error that names the test",
+        values.flag,
+        False,
     ),
     Setting(
         "gates",
         "|".join(GATES),
         "what becomes of a speed-up that is not reached: it fails, is only listed, or is not "
         "measured",
-        _gates,
+        values.one_of(*GATES),
         "fail",
     ),
-    Setting("json", PATH, "write the counts of all workers to this file, as JSON", _text),
+    Setting("json", PATH, "write the counts of all workers to this file, as JSON", values.text),
     Setting(
         "report",
         PATH,
         "write a page about the run, all workers in it: .html for people, .md for a job summary",
-        _report,
+        values.report,
     ),
-    Setting("report_texts", FLAG, "let the report show the slowest texts themselves", _flag, False),
+    Setting(
+        "report_texts", FLAG, "let the report show the slowest texts themselves", values.flag, False
+    ),
     Setting(
         "prices",
         "NAME=USD,…",
         "what a million tokens of a service's model cost, for the report",
-        _prices,
+        values.prices,
         {},
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +15,9 @@ from pytest_embedcache.plugin.recordings_end import Ending, end, incomplete, joi
 from pytest_embedcache.plugin.report_file import Watcher, register_durations
 from pytest_embedcache.plugin.run import Run
 from pytest_embedcache.plugin.settings import Settings
+
+if TYPE_CHECKING:
+    from pytest_embedcache.plugin.durations import Durations
 
 __all__ = ["KEY", "Alone", "Controller", "Worker", "role_of"]
 
@@ -29,13 +32,16 @@ class Alone:
     """A run in one process: counts, and reports."""
 
     reports = True
+    #: Of tests, where a report was asked for.
+    durations: Durations | None = None
 
     def __init__(self, config: pytest.Config) -> None:
         self.run = Run(read_settings(config), config=config)
         self._result: Counts | None = None
         self.ending = Ending()
         self.watcher = Watcher(self.run.settings)
-        self.durations = register_durations(config) if self.run.settings.report else None
+        if self.run.settings.report:
+            self.durations = register_durations(config)
 
     def start(self) -> None:
         """Called when the plugin is configured."""

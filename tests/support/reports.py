@@ -76,16 +76,13 @@ def process(
     ]
     vectors = [{name: tally.as_dict() for name, tally in models.items()}]
     uses = {(name, "cpu"): 40 for name in models if not name.startswith("text-embedding")}
-    counts = serialize(rows, uses, vectors, threads=1, notices=notices or {})
-    counts["gates"] = list(gates)
+    counts = serialize(rows, uses, vectors, threads=1, notices=notices or {}, gates=gates)
     return counts if timeline is None else counts | {"timeline": timeline}
 
 
 def report_of(run: dict[str, Any], tests: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
-    """What `gather` makes of it, with the gates of all processes."""
-    merged = merge(run)
-    found = [row for counts in run.values() if counts for row in counts["gates"]]
-    return gather(with_savings(merged, {}) | {"gates": found}, tests, **{"project": "shop"} | more)
+    """What `gather` makes of it."""
+    return gather(with_savings(merge(run), {}), tests, **{"project": "shop"} | more)
 
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"

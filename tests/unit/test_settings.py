@@ -34,6 +34,9 @@ GOOD: dict[str, list[tuple[str, object]]] = {
     "cache_ttl": [("1", 1), ("2", 2)],
     "gates": [("report", "report"), ("off", "off")],
     "json": [("/x", "/x"), ("/y", "/y")],
+    "report": [("/x.html", "/x.html"), ("/y.MD", "/y.MD")],
+    "report_texts": [("true", True), ("on", True)],
+    "prices": [("a=0.02", {"a": "0.02"}), ("a = 1, b=0", {"a": "1", "b": "0"})],
 }
 #: Bad ones, with the words of the error that say what would do.
 BAD: list[tuple[str, str, str]] = [
@@ -61,6 +64,12 @@ BAD: list[tuple[str, str, str]] = [
     ("cache_ttl", "0", "a whole number above 0"),
     ("gates", "on", "fail, report, off"),
     ("json", "", "it is empty"),
+    ("report", "", "ends in .html or .md"),
+    ("report", "/x.pdf", "ends in .html or .md"),
+    ("report_texts", "perhaps", "true or false"),
+    ("prices", "a", "name=dollars"),
+    ("prices", "a=-1", "name=dollars for a million tokens"),
+    ("prices", "a=nan", "name=dollars for a million tokens"),
 ]
 
 

@@ -51,7 +51,12 @@ def test_what_happened_is_on_the_page() -> None:
         ),
         *("no counts: crashed or stopped", "memory 840", "recordings 120", "redis 280"),
         *("≈ $0.00023", "unknown for text-embedding-3-large", "test_finds_what_is_meant[case-4]"),
-        *("14.2 [12.9, 15.8]", "11 […, …]", "too small to matter", "not measured"),
+        *(
+            "14.2 [12.9, 15.8]",
+            "11 [too few rounds for an interval]",
+            "too small to matter",
+            "not measured",
+        ),
         *("did not answer in 0.5 s", "recordings: not pruned, because the run was not green"),
         *("mode=replay (CI is set, and there are recordings)", "[case-121] failed"),
     ):
