@@ -21,7 +21,6 @@ from pytest_embedcache.installed import is_installed
 from pytest_embedcache.models.artifacts import Artifact, ArtifactStore
 from pytest_embedcache.models.hub import Fetcher, HubFetcher
 from pytest_embedcache.models.identity import Identity, identify_snapshot
-from pytest_embedcache.models.onnx.description import Description
 from pytest_embedcache.models.onnx.published import (
     can_export,
     origin_of,
@@ -96,6 +95,9 @@ class OnnxBackend:
     def identify(self, spec: ModelSpec, artifacts: ArtifactStore) -> Identity:
         if spec.path is None:
             return self._look(spec, artifacts).identity
+        # Imported here: everybody imports this table of backends, and few have a prepared model.
+        from pytest_embedcache.models.onnx.description import Description
+
         try:
             found = Description.read(spec.path)
         except ValueError as error:
