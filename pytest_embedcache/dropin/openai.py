@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_embedcache.dropin.after_import import AfterImport
 from pytest_embedcache.dropin.openai_calls import EmbeddingsCall, Names, tokens_of
-from pytest_embedcache.errors import ReplayModelError
-from pytest_embedcache.models.remote import bare_url, is_fake
+from pytest_embedcache.errors import FakeModelError, ReplayModelError
+from pytest_embedcache.models.remote import RemoteModel, bare_url, is_fake
 from pytest_embedcache.vectors.api import default_cache
 from pytest_embedcache.vectors.calls import Call
 from pytest_embedcache.vectors.encoder import Compute, TextEncoder
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from pytest_embedcache.dropin.switch import Switch
+    from pytest_embedcache.testing.fake_remote import FakeRemote
     from pytest_embedcache.vectors.cache import VectorCache
+    from pytest_embedcache.vectors.source import ModelSource
 
 __all__ = ["OpenAIStandIn"]
 
@@ -32,8 +34,10 @@ _RESOURCES = "openai.resources.embeddings"
 #: What a test can do that needs the service.
 _MARK = "Let the test ask the service: @pytest.mark.embedcache(dropin=False)"
 _CLIENTS = ("OpenAI", "AsyncOpenAI", "AzureOpenAI", "AsyncAzureOpenAI")
-#: In replay a client needs no key, and its constructor wants one.
-_NO_KEY = "none-in-replay"
+#: What a service alone can answer.
+_OTHER = "embeddings.create() with other than texts and known arguments"
+#: Where nothing is sent a client needs no key, and its constructor wants one.
+_NO_KEY = "none-needed"
 #: Requests under way at once in one event loop; more wait. Not the loop's own limit, which the
 #: caller's other threads need.
 _AT_ONCE = 64
@@ -45,6 +49,7 @@ class OpenAIStandIn:
     Args:
         names: What the user says of remote models.
         keyless: Whether a client can be made without a key: in replay it needs none.
+        fake: Makes the fake of a model; where it is given, no service is asked, and no key needed.
         cache: Returns the vectors to use; by default those of the process.
     """
 
@@ -53,10 +58,12 @@ class OpenAIStandIn:
         names: Names | None = None,
         *,
         keyless: bool = False,
+        fake: Callable[[RemoteModel], FakeRemote] | None = None,
         cache: Callable[[], VectorCache] = default_cache,
     ) -> None:
         self._names = names or Names()
-        self._keyless = keyless
+        self._keyless = keyless or fake is not None
+        self._fake = fake
         self._cache = cache
         self._switch: Switch | None = None
         self._originals: list[tuple[type, str, Any, Any]] = []
@@ -109,6 +116,8 @@ class OpenAIStandIn:
     def _sync(self, original: Any) -> Any:
         @functools.wraps(original)
         def create(resource: Any, **arguments: Any) -> Any:
+            if (faked := self._faked(resource, arguments)) is not None:
+                return faked
             found = self._read(resource, arguments)
             if found is None:
                 return original(resource, **arguments)
@@ -128,6 +137,8 @@ class OpenAIStandIn:
     def _async(self, original: Any) -> Any:
         @functools.wraps(original)
         async def create(resource: Any, **arguments: Any) -> Any:
+            if (faked := self._faked(resource, arguments)) is not None:
+                return faked
             found = self._read(resource, arguments)
             if found is None:
                 return await original(resource, **arguments)
@@ -164,16 +175,45 @@ class OpenAIStandIn:
         call = EmbeddingsCall.read(arguments)
         if call is None:
             if cache.policy.replays:
-                needed = "embeddings.create() with other than texts and known arguments"
-                raise ReplayModelError(str(arguments.get("model")), needed, _MARK)
+                raise ReplayModelError(str(arguments.get("model")), _OTHER, _MARK)
             return None
         remote = self._names.remote(client, call.model, call.dimensions)
+        return call, self._encoder(cache, remote, cache.policy.remote)
+
+    def _encoder(
+        self, cache: VectorCache, remote: RemoteModel, source: Callable[[RemoteModel], ModelSource]
+    ) -> TextEncoder:
         encoders = self._encoders.setdefault(cache, {})
         encoder = encoders.get(remote.fingerprint)
         if encoder is None:
-            made = TextEncoder(cache.policy.remote(remote), cache)
+            made = TextEncoder(source(remote), cache)
             encoder = encoders.setdefault(remote.fingerprint, made)
-        return call, encoder
+        return encoder
+
+    def _faked(self, resource: Any, arguments: dict[str, Any]) -> Any:
+        """The response of a fake; None where this is no run of fakes. Nothing is ever sent.
+
+        Raises:
+            FakeModelError: Only the service can answer this.
+            ValueError: No fake has these dimensions.
+        """
+        client, switch = resource._client, self._switch
+        if self._fake is None or switch is None or not switch.on:
+            return None
+        if is_fake(bare_url(str(client.base_url))):  # the fixture's, in this process
+            return None
+        call = EmbeddingsCall.read(arguments)
+        if call is None:
+            name = str(arguments.get("model"))
+            raise FakeModelError(name, f"is a fake in this run, and cannot answer {_OTHER}", _MARK)
+        remote = self._names.remote(client, call.model, call.dimensions)
+        matrix = None
+        if switch.started:  # before, the store is not the run's
+            encoder = self._encoder(self._cache(), remote, self._fake)
+            matrix = encoder.matrix(call.texts, Call(), lambda fake, texts, _: fake.encode(texts))
+        return call.response(
+            self._fake(remote).model.encode(call.texts) if matrix is None else matrix
+        )
 
 
 def _rows(call: EmbeddingsCall, encoder: TextEncoder, answer: Any, count: int) -> np.ndarray:

@@ -16,7 +16,9 @@ from pytest_embedcache.plugin.settings import Mode
 
 if TYPE_CHECKING:
     from pytest_embedcache.dropin.switch import StandIn, Switch
+    from pytest_embedcache.models.remote import RemoteModel
     from pytest_embedcache.plugin.settings import Settings
+    from pytest_embedcache.testing.fake_remote import FakeRemote
 
 __all__ = ["SWITCH", "as_marked", "install", "start"]
 
@@ -53,13 +55,25 @@ def _stand_ins(config: pytest.Config, settings: Settings) -> list[StandIn]:
             faking=faking,
             without=faking or (replaying and have_recordings(settings.recordings or "")),
         ),
-        OpenAIStandIn(Names(settings.aliases, settings.versions), keyless=replaying),
+        OpenAIStandIn(
+            Names(settings.aliases, settings.versions),
+            keyless=replaying,
+            fake=_fake_service if faking else None,
+        ),
     ]
     if settings.dropin_defer:
         from pytest_embedcache.dropin.deferred import DeferredNames
 
         stand_ins.append(DeferredNames())
     return stand_ins
+
+
+def _fake_service(remote: RemoteModel) -> FakeRemote:
+    """The fake of a service's model, of the kind that the mode `fake` has."""
+    from pytest_embedcache.testing.fake_remote import FakeRemote
+    from pytest_embedcache.testing.fakes import FakeEmbeddingModels
+
+    return FakeRemote(remote, FakeEmbeddingModels())
 
 
 def start(config: pytest.Config) -> None:

@@ -109,3 +109,23 @@ def test_what_a_service_costs_is_in_the_report(suite: Suite) -> None:
         tokens = sum(request.tokens for request in fake.requests)
     assert f"| `{SMALL}` | 5 | {tokens} | ${tokens}.00 | 3 |" in pages[0]
     assert f"| `{SMALL}` | 0 | 0 | $0.00 | 8 | {round(8 * tokens / 5)} |" in pages[1]
+
+
+def test_a_run_of_fakes_asks_nobody(suite: Suite) -> None:
+    """Neither key nor service; also what a conftest asks while it is imported."""
+    suite.write(
+        conftest=f"""
+            import openai
+
+            with openai.OpenAI(base_url="http://127.0.0.1:9/v1", max_retries=0) as early:
+                found = early.embeddings.create(model="{SMALL}", input="early")
+                assert found.embedcache == {{"texts": 1, "sent": 0}}
+        """,
+        test_it=CODE.replace("[8, 8]", "[1536, 1536]"),
+    )
+    result = suite.run(
+        *("--embedcache-dropin", "--embedcache-mode=fake"),
+        OPENAI_BASE_URL="http://127.0.0.1:9/v1",
+    )
+    assert outcome(result) == {"passed": 4}, complaints(result)
+    result.stdout.fnmatch_lines(["vectors: 8 texts asked, 3 found (memory 3), 5 computed"])
