@@ -50,7 +50,7 @@ from pytest_embedcache.plugin.gates import group_gates
 from pytest_embedcache.plugin.gates_report import gate_lines
 from pytest_embedcache.plugin.marker import apply_marker
 from pytest_embedcache.plugin.options import MARKER, STUB_MISSING, add_options, read_ini
-from pytest_embedcache.plugin.report import header, summary, write_json
+from pytest_embedcache.plugin.report import LINES, header, summary, write_json
 from pytest_embedcache.plugin.report_file import write_report
 from pytest_embedcache.plugin.xdist import Alone, Controller, role_of
 
@@ -186,14 +186,22 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if path and role.reports and not session.config.option.collectonly:
         write_json(path, role.run.settings, role.result())
     if role.durations is not None and not session.config.option.collectonly:
-        write_report(session, role.run, role.result(), role.ending.lines, role.durations)
+        write_report(
+            session,
+            role.run,
+            role.result(),
+            role.ending.said(texts=role.run.settings.report_texts),
+            role.durations,
+        )
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     role = config.stash[_ROLE]
     if not role.reports:
         return
-    lines = [*summary(role.result(), asked_for=bool(role.run.settings.given)), *role.ending.lines]
+    room = LINES - len(role.ending.lines)
+    asked_for = bool(role.run.settings.given)
+    lines = [*summary(role.result(), asked_for=asked_for, room=room), *role.ending.lines]
     gates = [*gate_lines(role.result()["gates"])]
     for title, section in (("embedcache", lines), ("embedcache gates", gates)):
         if section:

@@ -24,10 +24,15 @@ _SHOWN = 5
 
 @dataclass
 class Ending:
-    """Lines for the summary, and whether the run failed by them."""
+    """Lines for the summary, some of which show texts, and whether the run failed by them."""
 
     lines: list[str] = field(default_factory=list)
     failed: bool = False
+    with_texts: set[str] = field(default_factory=set)
+
+    def said(self, *, texts: bool) -> list[str]:
+        """The lines; without `texts`, those that show none."""
+        return [line for line in self.lines if texts or line not in self.with_texts]
 
 
 def join(found: Iterable[Found]) -> Found:
@@ -132,18 +137,23 @@ def _report_misses(run: RunRecordings, misses: list[dict[str, Any]], ending: End
     from pytest_embedcache.vectors.replay_misses import shortened
 
     ending.failed = True
-    ending.lines.append(f"replay: {_times(len(misses), 'text')} not recorded:")
-    for miss in misses[:_SHOWN]:
-        role = f" as {miss['role']}" if miss["role"] else ""
-        ending.lines.append(f"  {shortened(miss['text'])}{role} ({miss['model']})")
     path = run.cache_directory() / "replay-misses.jsonl"
+    said = f"replay: {_times(len(misses), 'text')} not recorded"
     with contextlib.suppress(OSError):
         from pytest_embedcache.files import write_atomically
 
         write_atomically(path, "".join(_json_lines(misses)).encode())
-        more = len(misses) - _SHOWN
-        ending.lines.append((f"and {more} more; " if more > 0 else "") + f"all are in {path}")
+        said += f", all are in {path}"
+    shown = [
+        f"  {shortened(miss['text'])}{_role(miss)} ({miss['model']})" for miss in misses[:_SHOWN]
+    ]
+    ending.lines += [f"{said}:", *shown]
+    ending.with_texts.update(shown)
     ending.lines.append(f"record with: {run.command()}")
+
+
+def _role(miss: dict[str, Any]) -> str:
+    return f" as {miss['role']}" if miss["role"] else ""
 
 
 def _json_lines(rows: Iterable[dict[str, Any]]) -> Iterator[str]:

@@ -11,10 +11,10 @@ from typing import Any
 from pytest_embedcache.plugin.counts import Counts
 from pytest_embedcache.plugin.settings import SETTINGS, Settings
 
-__all__ = ["header", "shown_settings", "summary", "write_file", "write_json"]
+__all__ = ["LINES", "header", "shown_settings", "summary", "write_file", "write_json"]
 
 #: So that the summary, with its title, stays under ten.
-_LINES = 8
+LINES = 8
 _MODELS = 3
 _SECRET = frozenset(row.name for row in SETTINGS if row.secret)
 
@@ -34,35 +34,40 @@ def shown_settings(settings: Settings) -> Iterator[tuple[str, str, str]]:
         yield name, "auto" if value is None else str(value), source  # a device that was left open
 
 
-def summary(merged: Counts, *, asked_for: bool = False) -> Iterator[str]:
-    """The lines of the summary, under ten; none where nothing of ours was used.
+def summary(merged: Counts, *, asked_for: bool = False, room: int = LINES) -> Iterator[str]:
+    """The lines of the summary, `room` at most; none where nothing of ours was used.
 
     `merged` has its totals. With `asked_for`, because something was set, there are notices also
-    where no model was used.
+    where no model was used. Where there is little room, figures are left out before notices.
     """
     models, totals = merged["models"], merged["totals"]
     if not (models or totals["asked"] or asked_for):
         return
-    lines = [_model(model) for model in models[:_MODELS]]
-    if len(models) > _MODELS:
-        more = _times(len(models) - _MODELS, "more model")
-        lines.append(f"and {more} (--embedcache-json lists all)")
-    if totals["asked"]:
-        lines.append(_vectors(merged["vectors"], totals))
-    if models or totals["asked"]:
-        lines.append(_time(totals, merged["threads"]))
-    yield from lines
     notices = [" ".join(notice.split()) for notice in merged["notices"]]
     if merged["silent"]:
         silent = ", ".join(merged["silent"])
         notices.insert(0, f"no counts from {silent} (crashed or stopped): totals are without")
-    room = _LINES - len(lines)
-    if len(notices) > room:
-        yield from notices[: room - 1]
-        more = _times(len(notices) - room + 1, "more notice")
-        yield f"and {more} (--embedcache-json lists all)"
-    else:
-        yield from notices
+    figures = [_vectors(merged["vectors"], totals)] if totals["asked"] else []
+    if models or totals["asked"]:
+        figures.append(_time(totals, merged["threads"]))
+    free = room - bool(notices)
+    figures = figures[max(0, len(figures) - free) :]
+    lines = [*_models(models, free - len(figures)), *figures]
+    yield from lines
+    yield from _some(notices, room - len(lines), "more notice")
+
+
+def _models(models: list[Counts], room: int) -> Iterator[str]:
+    more = len(models) > min(_MODELS, room)
+    return _some([_model(model) for model in models], min(_MODELS + more, room), "more model")
+
+
+def _some(lines: list[str], room: int, what: str) -> Iterator[str]:
+    """As many lines as there is room for, the last of which says how many more there are."""
+    shown = len(lines) if len(lines) <= room else max(0, room - 1)
+    yield from lines[:shown]
+    if shown < len(lines) and room > 0:
+        yield f"and {_times(len(lines) - shown, what)} (--embedcache-json lists all)"
 
 
 def _model(model: dict[str, Any]) -> str:

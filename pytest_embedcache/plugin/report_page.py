@@ -221,7 +221,7 @@ def _slow_texts(report: Row) -> Iterator[str]:
     if not report["texts"]:
         return
     heads = [
-        ("", "SHA-256"),
+        ("sha", "SHA-256"),
         ("n", "characters"),
         ("wide", "model, and the test that had it first"),
     ]

@@ -36,7 +36,7 @@ def tiles(report: Row) -> Iterator[tuple[str, str, str]]:
     totals = report["totals"]
     spent = {"imports": "import_seconds", "loads": "load_seconds", "encoding": "encode_seconds"}
     parts = [f"{name} {seconds(totals[key])}" for name, key in spent.items() if totals[key]]
-    yield "Time saved", f"≈ {seconds(totals['saved_seconds'])}", "at what loads and texts cost here"
+    yield "Time saved", f"≈ {seconds(totals['saved_seconds'])}", "by what loads and texts cost"
     yield "Time spent", seconds(totals["spent_seconds"]), ", ".join(parts) or "on models"
     if totals["asked"]:
         share = f"{100 * totals['found'] / totals['asked']:.3g} %"

@@ -27,7 +27,7 @@ body {
   margin: 0 auto; padding: 2.2rem 1.2rem 4rem; max-width: 70rem; background: var(--page);
   color: var(--ink); font: 15px/1.5 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif;
 }
-h1 { font-size: 1.5rem; font-weight: 650; margin: 0; letter-spacing: -.01em; }
+h1 { font-size: 1.5rem; font-weight: 650; margin: 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.02rem; font-weight: 650; margin: 0 0 .2rem; }
 p { margin: 0; }
 .quiet, .note { color: var(--quiet); }
@@ -52,8 +52,7 @@ header .pill { background: var(--card); border: 1px solid var(--line); margin-ri
 header p { margin-top: .3rem; }
 code { font: .86em/1.45 ui-monospace, "SF Mono", "DejaVu Sans Mono", Menlo, monospace; }
 code { overflow-wrap: anywhere; }
-svg { display: block; width: 100%; overflow: hidden; }
-svg svg { display: inline; width: auto; }
+.lane, .axis, .shares, .gate { display: block; width: 100%; overflow: hidden; }
 .lanes { display: grid; grid-template-columns: minmax(5.5rem, max-content) 1fr; gap: 0 1rem; }
 .lanes > div { border-bottom: 1px solid var(--line); padding: .25rem 0; min-width: 0; }
 .lanes > div:nth-last-child(-n+2) { border-bottom: 0; }
@@ -75,9 +74,11 @@ rect.changed { fill: var(--bad); }
 .shares { height: 18px; border-radius: 6px; margin: .3rem 0 .45rem; background: var(--soft); }
 .model + .model { margin-top: 1.1rem; }
 .model > p:first-child { display: flex; justify-content: space-between; gap: 1rem; }
+.model > p:first-child span { font-size: .85rem; white-space: nowrap; }
 .model { overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+table { font-size: .93rem; }
 th { font-size: .78rem; font-weight: 550; color: var(--quiet); text-align: left; }
 th, td { padding: .38rem .9rem .38rem 0; border-bottom: 1px solid var(--line); }
 td { vertical-align: top; }
@@ -87,11 +88,13 @@ th:last-child, td:last-child { padding-right: 0; }
 td.wide { width: 99%; min-width: 15rem; }
 td.bar { width: 12rem; min-width: 8rem; } td.bar .shares { height: 9px; margin: .4rem 0 0; }
 td .text { display: block; color: var(--quiet); font-size: .85rem; overflow-wrap: anywhere; }
-td.drawn { width: 40%; min-width: 14rem; }
+td.drawn { width: 34%; min-width: 13rem; }
+td.sha code { overflow-wrap: normal; white-space: nowrap; }
+th.sha { white-space: nowrap; }
 .gate { height: 28px; } .gate .enough { fill: var(--enough); }
 .gate .bound { stroke: var(--quiet); stroke-dasharray: 3 3; }
 .gate .interval { stroke: currentColor; stroke-width: 2; }
-.gate circle, .gate .arrow { fill: currentColor; } .gate .arrow { font-size: 13px; }
+.gate circle, .gate path { fill: currentColor; }
 .gate.good { color: var(--good); } .gate.bad { color: var(--bad); }
 .gate.unsure { color: var(--computed); }
 footer { margin-top: 1.4rem; font-size: .82rem; color: var(--quiet); }

@@ -17,8 +17,8 @@ __all__ = ["axis", "gate", "gate_scale", "lane", "shares", "split"]
 _THIN = 0.15
 #: How far to both sides of the bound a gate is drawn, as a factor.
 _REACH = 4.0
-#: The least and most lines of an axis.
-_LINES = 8
+#: Lines of an axis at most; half as many at least.
+_LINES = 6
 
 
 def lane(row: Mapping[str, Any], start: float, end: float) -> str:
@@ -137,12 +137,11 @@ def gate(row: Mapping[str, Any], kind: str) -> str:
     parts.append('<rect class="enough" x="50%" width="50%" height="100%"/>')
     parts.append('<line class="bound" x1="50%" x2="50%" y1="0" y2="100%"/>')
     parts.append(f'<line class="interval" x1="{low:.2f}%" x2="{high:.2f}%" y1="14" y2="14"/>')
-    for x, is_open, arrow in ((low, low_open, "◂"), (high, high_open, "▸")):
+    for x, is_open in ((low, low_open), (high, high_open)):
         if is_open:
-            anchor = "start" if x < 50 else "end"
-            parts.append(
-                f'<text class="arrow" x="{x:.2f}%" y="19" text-anchor="{anchor}">{arrow}</text>'
-            )
+            inward = 1 if x < 50 else -1
+            parts.append(f'<svg x="{x:.2f}%" y="8" width="12" height="12" overflow="visible">')
+            parts.append(f'<path d="M0 6 L{inward * 9} 1 V11 Z"/></svg>')
         else:
             parts.append(f'<line class="interval" x1="{x:.2f}%" x2="{x:.2f}%" y1="8" y2="20"/>')
     if not beyond:

@@ -95,4 +95,5 @@ def dollars(amount: Decimal) -> str:
     """US dollars: cents where there are many, and two digits that are not 0 where there are few."""
     if amount == 0 or amount >= 1:
         return f"${amount:,.2f}"
-    return f"${amount:.{max(2, 1 - amount.adjusted())}f}"
+    whole, _, digits = f"{amount:.{max(2, 1 - amount.adjusted())}f}".partition(".")
+    return f"${whole}.{digits.rstrip('0'):0<2}"

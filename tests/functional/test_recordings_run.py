@@ -214,16 +214,21 @@ def test_new(model, number):
 """,
         "test_new.py",
     )
-    result = recorded.run(mode="replay")
+    result = recorded.run("--embedcache-report=report.html", mode="replay")
     result.assert_outcomes(passed=4, failed=7)
+    page = Path("report.html").read_text(encoding="utf-8")
+    assert "replay: 7 texts not recorded" in page
+    assert "new text" not in page
+    lines = result.stdout.lines
+    first = next(i for i, line in enumerate(lines) if line.strip("= ") == "embedcache")
+    assert next(i for i, line in enumerate(lines[first + 1 :]) if line.startswith("=")) == 8
     result.stdout.fnmatch_lines(
         [
             "*ReplayMissError: the text 'new text 0' is not recorded for model 'm'.*"
             " nearest * 'text 0'.*--embedcache-mode=record 'tests/test_new.py::test_new[[]0[]]'",
-            "replay: 7 texts not recorded:",
+            "replay: 7 texts not recorded, all are in *:",
             "  'new text 0' (m)",
             "  'new text 4' (m)",
-            "and 2 more; all are in *",
             "record with: pytest --embedcache-mode=record",
         ]
     )
@@ -236,7 +241,7 @@ def test_misses_of_workers_are_listed_once(recorded: Project) -> None:
     recorded.tests(SUITE.replace('"shared"', '"other"'))
     result = recorded.run(*xdist(2), mode="replay")
     result.assert_outcomes(failed=4)
-    result.stdout.fnmatch_lines(["replay: 1 text not recorded:", "  'other' (m)"])
+    result.stdout.fnmatch_lines(["replay: 1 text not recorded, all are in *:", "  'other' (m)"])
 
 
 def test_a_swallowed_miss_fails_the_run(recorded: Project) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_embedcache.plugin.counts import merge, serialize, with_savings
-from pytest_embedcache.plugin.report import header, summary, write_json
+from pytest_embedcache.plugin.report import LINES, header, summary, write_json
 from pytest_embedcache.plugin.settings import Settings
 from pytest_embedcache.vectors.tally import Tally
 
@@ -43,8 +44,8 @@ def process(
     return serialize(rows, uses or {}, tallies, threads=threads, notices=notices or {})
 
 
-def said(*, asked_for: bool = False, **run: dict[str, Any] | None) -> list[str]:
-    return list(summary(with_savings(merge(run), {}), asked_for=asked_for))
+def said(*, asked_for: bool = False, room: int = LINES, **run: dict[str, Any] | None) -> list[str]:
+    return list(summary(with_savings(merge(run), {}), asked_for=asked_for, room=room))
 
 
 # ------------------------------------------------------------------------------ the summary
@@ -58,6 +59,7 @@ def said(*, asked_for: bool = False, **run: dict[str, Any] | None) -> list[str]:
     asked=st.integers(0, 3),
     threads=st.none() | st.integers(1, 8),
     asked_for=st.booleans(),
+    room=st.integers(0, 8),
 )
 def test_the_summary_with_its_title_is_under_ten_lines(
     models: int,
@@ -67,8 +69,11 @@ def test_the_summary_with_its_title_is_under_ten_lines(
     asked: int,
     threads: int | None,
     asked_for: bool,
+    room: int,
 ) -> None:
-    """However many models, workers and notices there were, and whatever is written in them."""
+    """However many models, workers and notices there were, and whatever is written in them.
+
+    Nor more lines than the end of a run with recordings has left."""
     counts = process(
         *((f"org/model-{i}", i) for i in range(models)),
         vectors={f"org/model-{i}": Tally(asked=asked) for i in range(models)},
@@ -77,11 +82,16 @@ def test_the_summary_with_its_title_is_under_ten_lines(
     )
     run: dict[str, Any] = {f"gw{i}": counts for i in range(workers)}
     run |= {f"gw{workers + i}": None for i in range(silent)}
+    lines = said(asked_for=asked_for, room=room, **run)
+    assert len(lines) <= room
+    assert all(len(line.splitlines()) <= 1 for line in lines)
+    if room and (notices or silent) and (models or asked_for):
+        shown = [" ".join(notice.split()) for notice in notices]
+        assert any(re.search("notice|no counts", line) or line in shown for line in lines)
     lines = said(asked_for=asked_for, **run)
     assert len(lines) < 9
-    assert all(len(line.splitlines()) <= 1 for line in lines)
     if models:
-        assert sum("more model" in line for line in lines) == (models > 3)
+        assert sum("more model" in line for line in lines) == (models > 4)
 
 
 @pytest.mark.parametrize("run", [{}, {"main": process()}, {"gw0": process(), "gw1": None}])

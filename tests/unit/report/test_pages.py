@@ -12,6 +12,7 @@ from support.reports import HOSTILE, LARGE, MINILM, case, gate, load, process, r
 from pytest_embedcache.plugin.report_data import SLOWEST
 from pytest_embedcache.plugin.report_markdown import markdown
 from pytest_embedcache.plugin.report_page import page
+from pytest_embedcache.plugin.report_svg import axis
 from pytest_embedcache.vectors.tally import Tally
 
 #: What a job summary of GitHub takes.
@@ -150,6 +151,14 @@ def test_ten_thousand_tests_are_drawn_as_stretches() -> None:
     assert len(lane["stretches"]) <= 300
     assert sum(row["tests"] for row in lane["stretches"]) == lane["tests"] == 10_000
     assert [row["name"] for row in lane["stretches"] if row["failed"]] == [tests[5000]["test"]]
+
+
+@pytest.mark.parametrize("whole", [1e-9, 0.0004, 0.9, 1.0, 7.3, 61.0, 999.0, 86_400.0])
+def test_an_axis_has_a_few_lines_for_any_run(whole: float) -> None:
+    """From the beginning on, and none beyond the end."""
+    ticks = re.findall(r'x1="([\d.]+)%"', axis(whole))
+    assert 2 <= len(ticks) <= 7
+    assert all(0 <= float(tick) <= 100 for tick in ticks)
 
 
 def test_tests_that_pass_and_fail_in_turns_are_drawn_one_by_one() -> None:

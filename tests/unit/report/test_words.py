@@ -98,7 +98,13 @@ def test_seconds(amount: float, words: str) -> None:
 
 @pytest.mark.parametrize(
     ("amount", "words"),
-    [("0", "$0.00"), ("1234.5", "$1,234.50"), ("0.25", "$0.25"), ("0.0000014", "$0.0000014")],
+    [
+        ("0", "$0.00"),
+        ("1234.5", "$1,234.50"),
+        ("0.25", "$0.25"),
+        ("0.0000014", "$0.0000014"),
+        ("0.02", "$0.02"),
+    ],
 )
 def test_dollars(amount: str, words: str) -> None:
     """A little is not rounded to nothing."""
