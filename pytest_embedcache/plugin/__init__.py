@@ -146,11 +146,25 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
-    skip_unmeasured(item, item.config.stash[RUN].gates)
-    result = yield
+    run = item.config.stash[RUN]
+    skip_unmeasured(item, run.gates)
+    with run.recordings.missing_nothing():
+        result = yield
     for name in MODEL_FIXTURES.keys() & getattr(item, "funcargs", {}).keys():
-        item.config.stash[RUN].used(item.funcargs[name])  # type: ignore[attr-defined]
+        run.used(item.funcargs[name])  # type: ignore[attr-defined]
     return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    with item.config.stash[RUN].recordings.missing_nothing():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    with item.config.stash[RUN].recordings.missing_nothing():
+        return (yield)
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:

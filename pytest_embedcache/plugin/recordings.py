@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from pytest_embedcache.plugin.running import running_test
 from pytest_embedcache.plugin.settings import Mode, Settings
 
 if TYPE_CHECKING:
+    from pytest_embedcache.errors import ReplayMissError
     from pytest_embedcache.vectors.api import StoreSettings
     from pytest_embedcache.vectors.cache import VectorCache
     from pytest_embedcache.vectors.replay_misses import Misses
@@ -110,6 +114,25 @@ class RunRecordings:
             return VectorCache(DirectStore(store), ReplayPolicy(models, self._misses))
         recording = RecordStore(store, Spool(self.spool()), anew=mode is Mode.RERECORD)
         return VectorCache(DirectStore(recording), RecordPolicy(recording, aliases))
+
+    @contextmanager
+    def missing_nothing(self) -> Iterator[None]:
+        """Around a phase of a test: a miss fails it, also where code under test caught the error.
+
+        Nor does a test get around it that skips itself for it.
+        """
+        self._missed()
+        try:
+            yield
+        except pytest.skip.Exception:
+            if (missed := self._missed()) is not None:
+                raise missed from None
+            raise
+        if (missed := self._missed()) is not None:
+            raise missed from None
+
+    def _missed(self) -> ReplayMissError | None:
+        return self._misses.take() if self._misses is not None else None
 
     def found(self) -> Found:
         """What happened in this process, in built-in types.

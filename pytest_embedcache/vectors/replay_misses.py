@@ -59,6 +59,7 @@ class Misses:
         self._lock = threading.Lock()
         self._found: dict[bytes, Miss] = {}
         self._texts: dict[str, list[tuple[bytes, str]]] = {}
+        self._raised: ReplayMissError | None = None
         forking.tell(self)
 
     def before_fork(self) -> None:
@@ -73,6 +74,12 @@ class Misses:
         """What was missed, in order."""
         with self._lock:
             return list(self._found.values())
+
+    def take(self) -> ReplayMissError | None:
+        """The first error since this was called last, whoever caught it; it has its traceback."""
+        with self._lock:
+            taken, self._raised = self._raised, None
+        return taken
 
     def error(self, texts: Mapping[bytes, str], keyed: Keyed) -> ReplayMissError:
         """Note these misses; returns the error that tells of the first."""
@@ -91,7 +98,7 @@ class Misses:
                     self._found[key] = miss
             first = first or miss
         assert first is not None
-        return ReplayMissError(
+        error = ReplayMissError(
             first.model,
             shortened(first.text),
             len(texts),
@@ -99,6 +106,9 @@ class Misses:
             None if first.nearest is None else shortened(first.nearest),
             command,
         )
+        with self._lock:
+            self._raised = self._raised or error
+        return error
 
     def _like(self, text: str, keyed: Keyed) -> tuple[str | None, str | None]:
         """In what a recording of the same text differs, and which recorded text is the nearest."""

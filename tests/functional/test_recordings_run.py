@@ -244,20 +244,64 @@ def test_misses_of_workers_are_listed_once(recorded: Project) -> None:
     result.stdout.fnmatch_lines(["replay: 1 text not recorded, all are in *:", "  'other' (m)"])
 
 
-def test_a_swallowed_miss_fails_the_run(recorded: Project) -> None:
-    """Code that catches every exception does not make a replay green."""
-    recorded.tests(
-        """
-def test_new(model):
+SWALLOWED = """
+import pytest
+
+def ask(model):
     try:
         model.encode("new")
     except Exception:
-        pass
+        return "swallowed"
+
+def test_code_under_test_swallows_it(model):
+    assert ask(model) == "swallowed"
+
+def test_it_is_missed_again(model):
+    ask(model)
+
+def test_it_skips_itself(model):
+    if ask(model):
+        pytest.skip("no model")
+
+def test_it_is_expected(model):
+    with pytest.raises(LookupError):
+        model.encode("new")
+
+@pytest.fixture
+def asked(model):
+    return ask(model)
+
+def test_its_fixture_swallows_it(asked):
+    pass
+
+@pytest.fixture
+def asking(model):
+    yield
+    ask(model)
+
+def test_its_end_swallows_it(asking):
+    pass
+
+def test_nothing_is_missed(model):
+    model.encode("shared")
 """
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_swallowed_miss_fails_the_test_that_asked(recorded: Project, workers: int) -> None:
+    """Whoever catches the error, in whichever phase, and that test alone; the text counts once."""
+    recorded.tests(SWALLOWED, "test_swallowed.py")
+    result = recorded.run(*(xdist(workers) if workers else []), mode="replay")
+    result.assert_outcomes(passed=4 + 2, failed=4, errors=2)
+    result.stdout.fnmatch_lines(
+        [
+            "*ReplayMissError: the text 'new' is not recorded for model 'm'.*",
+            "replay: 1 text not recorded:",
+        ]
     )
-    result = recorded.run(mode="replay")
-    result.assert_outcomes(passed=1)
-    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    text = result.stdout.str()
+    assert text.count("ReplayMissError: the text 'new' is not recorded") >= 6
+    assert 'model.encode("new")' in text
 
 
 def test_a_damaged_file_fails_in_replay_and_not_in_auto(recorded: Project) -> None:

@@ -97,7 +97,7 @@ def test_dimensions_that_no_fake_has_are_an_error(client: Any) -> None:
 
 
 def test_a_test_that_says_no_and_the_fixture_have_their_own(client: Any, switch: Switch) -> None:
-    """`dropin=False` asks the service; `fake_openai` is in this process, and keeps its behaviour."""
+    """`dropin=False` asks the service; `fake_openai` is in this process, and is asked."""
     with switch.off(), pytest.raises(openai.APIConnectionError):
         client.embeddings.create(model=SMALL, input="a")
     with fake_openai() as fake:
