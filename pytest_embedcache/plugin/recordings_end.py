@@ -109,6 +109,8 @@ def end(run: RunRecordings, found: Found, why_not: str | None) -> Ending:
         remember_used(run.cache_directory(), run.path, found["used"])
     if run.settings.prune_recordings:
         ending.lines.append(_prune(run, found, why_not))
+    if mode in RECORDING and found["used"]:
+        ending.lines += _namesakes(run, found)
     return ending
 
 
@@ -170,6 +172,17 @@ def _prune(run: RunRecordings, found: Found, why_not: str | None) -> str:
 
     dropped = prune(run.path, found["used"])
     return f"recordings: {_times(dropped, 'unused text')} dropped from {_short(run.path)}"
+
+
+def _namesakes(run: RunRecordings, found: Found) -> Iterator[str]:
+    from pytest_embedcache.vectors.recordings_used import namesakes
+
+    for folder in namesakes(run.path, found["used"]):
+        yield (
+            f"recordings: {_short(folder)} is of another model under the same name, which this run "
+            "did not use; replay without weights cannot choose. Drop it in a complete run with: "
+            f"{run.command()} --embedcache-prune-recordings"
+        )
 
 
 def _short(path: Path) -> str:

@@ -13,7 +13,7 @@ from pytest_embedcache.files import read_json, write_json
 from pytest_embedcache.vectors.recording_header import HEADER
 from pytest_embedcache.vectors.recordings import ModelFolder, RecordingsStore
 
-__all__ = ["last_used", "prune", "remember_used", "unused"]
+__all__ = ["last_used", "namesakes", "prune", "remember_used", "unused"]
 
 #: Keys as hexadecimal digits, by fingerprint.
 Used = Mapping[str, AbstractSet[str]]
@@ -58,6 +58,22 @@ def prune(recordings: Path, used: Used) -> int:
             (path / HEADER).unlink()
             path.rmdir()
     return dropped
+
+
+def namesakes(recordings: Path, used: Used) -> list[Path]:
+    """The folders of models that nobody used, under a name that a used model has, too.
+
+    As after other weights came under one name. Without weights, or a pinned commit, replay cannot
+    tell the two apart.
+    """
+    folders = RecordingsStore(recordings, strict=False).folders().values()
+    local = [(folder, folder.header) for folder in folders if folder.header.remote is None]
+    names = {(h.name, h.dtype, h.form) for _, h in local if h.fingerprint in used}
+    return [
+        folder.path
+        for folder, h in local
+        if h.fingerprint not in used and (h.name, h.dtype, h.form) in names
+    ]
 
 
 def _note(cache: Path, recordings: Path) -> Path:

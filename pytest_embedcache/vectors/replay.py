@@ -150,7 +150,8 @@ class RecordedModels:
     def _not_found(self, name: str, reason: str, *, pin: bool = False) -> NoReturn:
         recorded = tuple(folder.header.described for folder in self._store.folders().values())
         remedy = (
-            "Pin one (revision=), or remove the other's folder."
+            "Pin one (revision=), or remove the other's folder: a complete run with "
+            "--embedcache-mode=record --embedcache-prune-recordings drops what is not used."
             if pin
             else f"Record it with: {self._command()}; a model under another name needs "
             "embedcache_aliases (alias=name)."

@@ -114,6 +114,23 @@ def test_rerecord_says_what_it_did(recorded: Project) -> None:
     assert contents(recorded.recordings) == before
 
 
+def test_other_weights_leave_a_namesake_that_is_told_and_can_be_dropped(project: Project) -> None:
+    """Replay without weights cannot choose; the command that is named drops the unused one."""
+    project.run(mode="record").assert_outcomes(passed=4)
+    (old,) = project.recordings.iterdir()
+    project.setenv("WEIGHTS", "other")
+    told = f"recordings: tests?embeddings?{old.name} is of another model under the same name*"
+    project.run(mode="rerecord").stdout.fnmatch_lines(
+        [told + " complete run with: pytest --embedcache-mode=record --embedcache-prune-recordings"]
+    )
+    result = project.run("--embedcache-prune-recordings", mode="record")
+    result.stdout.fnmatch_lines(["*, 0 computed", "*5 unused texts dropped *"])
+    result.stdout.no_fnmatch_line(told)
+    assert not old.exists()
+    project.setenv("NO_MODEL", "1")
+    project.run(mode="replay").assert_outcomes(passed=4)
+
+
 def test_recordings_that_cannot_be_written_fail_the_run(project: Project) -> None:
     """A run that was to record, and could not, is not green; what it made waits."""
     project.recordings.write_text("in the way")
