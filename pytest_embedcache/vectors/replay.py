@@ -9,6 +9,9 @@ import numpy as np
 
 from pytest_embedcache import notices
 from pytest_embedcache.errors import (
+    EmbedCacheError,
+    FetchError,
+    MissingExtraError,
     ModelNotFoundError,
     RecordingMismatchError,
     RecordingNotFoundError,
@@ -190,6 +193,19 @@ class RecordedSource(ModelSource):
         pass
 
 
+class _UnavailableSource(RecordedSource):
+    """The same in `auto`, where the model's files are not here and cannot be had: `error`."""
+
+    def __init__(
+        self, registry: ModelRegistry, spec: ModelSpec, header: Header, error: EmbedCacheError
+    ) -> None:
+        super().__init__(registry, spec, header)
+        self._error = error
+
+    def handle(self, needed: str = "this") -> ModelHandle:
+        raise self._error.with_traceback(None)
+
+
 class ReplayPolicy(Policy):
     """Models are those that are recorded, and a text that is not is an error."""
 
@@ -214,16 +230,40 @@ class ReplayPolicy(Policy):
 
 
 class TierPolicy(Policy):
-    """`auto` where there are recordings: says so where they are of another model."""
+    """`auto` where there are recordings: says so where they are of another model.
+
+    A model that cannot be had is what is recorded under its name, as in replay, until a text is
+    missing; then it is the error that it would have been.
+    """
 
     def __init__(self, models: RecordedModels) -> None:
         self._models = models
 
     def source(self, registry: ModelRegistry, spec: ModelSpec) -> ModelSource:
-        source = self.real(registry, spec)
+        try:
+            source = self.real(registry, spec)
+        except (FetchError, MissingExtraError, ModelNotFoundError, SnapshotError) as error:
+            return self._recorded(registry, spec, error)
         here = f"fingerprint {source.identity.fingerprint[:12]}"
         _compare(source.identity, self._models.named(spec), here)
         return source
+
+    def _recorded(
+        self, registry: ModelRegistry, spec: ModelSpec, error: EmbedCacheError
+    ) -> ModelSource:
+        if not self._models.named(spec):
+            raise error
+        try:
+            header = self._models.find(spec)
+        except EmbedCacheError as why:
+            error.add_note(f"Its recordings cannot stand in for it: {why}")
+            raise error from None
+        notices.degraded(
+            f"{header.name} is answered from its recordings alone, as in --embedcache-mode=replay: "
+            "its files are not here"
+        )
+        error.add_note("Its recordings stand in for it, and this is not among them.")
+        return _UnavailableSource(registry, spec, header, error)
 
     def remote(self, remote: RemoteModel) -> ModelSource:
         source = RemoteSource(remote)

@@ -8,21 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.encoders import Files
+from support.encoders import Files, PureBackend
 from support.models import MINILM, add_to_hub_cache, tiny_bert
 from support.recorded import Recorder, Replayer, record
 
 from pytest_embedcache import ModelRegistry, ModelSpec, notices
 from pytest_embedcache.errors import (
+    FetchError,
     RecordingMismatchError,
     RecordingNotFoundError,
     ReplayMissError,
     ReplayModelError,
 )
 from pytest_embedcache.models.backends import BACKENDS
+from pytest_embedcache.vectors.cache import VectorCache
+from pytest_embedcache.vectors.cached_model import CachedModel
+from pytest_embedcache.vectors.memory import MemoryStore
 from pytest_embedcache.vectors.recording_header import Header
 from pytest_embedcache.vectors.recordings import RecordingsStore
 from pytest_embedcache.vectors.replay import RecordedModels, TierPolicy
+from pytest_embedcache.vectors.tiered import TieredStore
 
 
 @pytest.fixture
@@ -276,3 +281,46 @@ def test_a_long_text_is_shortened(recordings: Path) -> None:
     assert "begin" in str(caught.value)
     assert "end" in str(caught.value)
     assert replayer.misses.all()[0].text == text
+
+
+class Unavailable(PureBackend):
+    """Its models can be named, and not had."""
+
+    def identify(self, spec: ModelSpec, artifacts: Any) -> Any:
+        raise FetchError(spec.name, "no route to host", "Try again.")
+
+
+def without_files(recordings: Path) -> CachedModel:
+    """The model `m` in auto, where its files are not here and cannot be fetched."""
+    store = RecordingsStore(recordings, strict=False)
+    registry = ModelRegistry(backends={"pure": Unavailable(m=Files())})
+    cache = VectorCache(TieredStore([MemoryStore(), store]), TierPolicy(RecordedModels(store, {})))
+    return CachedModel(registry, ModelSpec("m", backend="pure", device="cpu"), cache)
+
+
+def test_auto_answers_from_recordings_where_the_model_cannot_be_had(recordings: Path) -> None:
+    """With the recorded bytes, and a notice; for another text it is the error that it was."""
+    model = without_files(recordings)
+    want = Replayer(recordings).model().encode(["a cat", "one\ntwo"])
+    assert model.encode(["a cat", "one\ntwo"]).tobytes() == want.tobytes()
+    assert [n for n in notices.counts() if n.startswith("m is answered from its recordings alone")]
+    for _ in range(2):
+        with pytest.raises(FetchError, match="no route to host") as failed:
+            model.encode(["a cat", "new"])
+        assert failed.value.__notes__ == [
+            "Its recordings stand in for it, and this is not among them."
+        ]
+    with pytest.raises(FetchError):
+        model.unwrap()
+
+
+def test_auto_guesses_no_model(recordings: Path, tmp_path: Path) -> None:
+    """None is recorded under the name, or several: the model cannot be had, and that is why."""
+    with pytest.raises(FetchError) as failed:
+        without_files(tmp_path / "none")
+    assert not hasattr(failed.value, "__notes__")
+    record(recordings, tmp_path / "spool", "a cat", files=Files(weights="other"))
+    with pytest.raises(FetchError) as failed:
+        without_files(recordings)
+    (note,) = failed.value.__notes__
+    assert "several models are recorded under that name" in note
