@@ -10,6 +10,7 @@ from pytest_embedcache.plugin import report_svg as svg
 from pytest_embedcache.plugin.report_sections import (
     gate_kind,
     gate_words,
+    model_figures,
     money_words,
     parts_of,
     tiles,
@@ -135,11 +136,7 @@ def _models(report: Row) -> Iterator[str]:
         (
             f"<code>{in_html(row['name'])}</code>",
             in_html(row["device"]),
-            count(row["uses"] + row["gets"]),
-            count(row["loads"]),
-            count(row["failures"]),
-            seconds(row["import_seconds"]),
-            seconds(row["load_seconds"]),
+            *model_figures(row),
         )
         for row in report["models"]
     ]
