@@ -108,7 +108,7 @@ def _timeline(report: Row) -> Iterator[str]:
             yield f"<div>{svg.lane(lane, start, end)}</div>"
         yield f"<div></div><div>{svg.axis(end - start)}</div></div>"
 
-    note = f"{keys}<br>The lighter part of a load is the import of its libraries."
+    note = f"{keys}<br>The darker part of a load is the import of its libraries."
     yield from _section("What happened where, and when", note, lanes())
 
 
