@@ -317,7 +317,7 @@ def test_a_swallowed_miss_fails_the_test_that_asked(recorded: Project, workers: 
     result.stdout.fnmatch_lines(
         [
             "*ReplayMissError: the text 'new' is not recorded for model 'm'.*",
-            "replay: 1 text not recorded:",
+            "replay: 1 text not recorded, all are in *:",
         ]
     )
     text = result.stdout.str()
