@@ -5,8 +5,8 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
+from pytest_embedcache.models.machine import processor
 from pytest_embedcache.models.resources import usable_cores
 
 __all__ = ["describe"]
@@ -24,7 +24,7 @@ _PACKAGES = (
 
 def describe() -> Iterator[str]:
     """Processor, cores, memory, system, Python and the packages' versions, one line each."""
-    yield f"processor: {_processor()}, {usable_cores()} cores usable"
+    yield f"processor: {processor() or platform.machine()}, {usable_cores()} cores usable"
     if memory := _memory():
         yield f"memory: {memory:.1f} GiB"
     yield f"system: {platform.system()}, {platform.machine()}"
@@ -38,15 +38,6 @@ def _versions() -> Iterator[str]:
             yield f"{name} {version(name)}"
         except PackageNotFoundError:
             yield f"{name} not installed"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.machine())
 
 
 def _memory() -> float | None:

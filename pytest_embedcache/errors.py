@@ -19,6 +19,7 @@ __all__ = [
     "KeyFieldError",
     "LoadTimeoutError",
     "LockTimeoutError",
+    "MeasurementFileError",
     "MissingExtraError",
     "ModelLoadError",
     "ModelNotFoundError",
@@ -470,3 +471,17 @@ class SpeedupError(EmbedCacheError, AssertionError):
     def __init__(self, outcome: str, message: str) -> None:
         super().__init__(message)
         self.outcome = outcome
+
+
+class MeasurementFileError(EmbedCacheError, ValueError):
+    """A file of what was measured cannot be used.
+
+    Attribute: `path`, of the file.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(
+            f"{path} cannot be used: {reason}. Give a file that --benchmark-json, "
+            "--embedcache-json or `embedcache profile --json` wrote."
+        )
+        self.path = path

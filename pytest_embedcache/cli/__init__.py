@@ -7,7 +7,17 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from pytest_embedcache.cli import doctor, explain, models, recordings, stats, upkeep, warm
+from pytest_embedcache.cli import (
+    doctor,
+    explain,
+    gate,
+    models,
+    profile,
+    recordings,
+    stats,
+    upkeep,
+    warm,
+)
 from pytest_embedcache.cli.options import add_directory
 from pytest_embedcache.errors import EmbedCacheError
 
@@ -17,8 +27,8 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status.
 
-    0; 1 for an error that it names, or something found wrong; 2 for bad usage; 130 where it was
-    interrupted.
+    0; 1 for an error that it names, or something found wrong; 2 for bad usage, or where `gate` has
+    nothing to judge; 130 where it was interrupted.
     """
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.run
@@ -51,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     warm.add_commands(commands)
     upkeep.add_commands(commands)
     recordings.add_commands(commands)
+    gate.add_command(commands)
+    profile.add_command(commands)
     doctor.add_command(commands)
     return parser
 

@@ -25,7 +25,9 @@ __all__ = [
     "count",
     "model_of",
     "redis_of",
+    "rounds",
     "settings_of",
+    "slowdown",
     "spec_of",
     "store_of",
 ]
@@ -87,6 +89,22 @@ def count(text: str) -> int:
     """A whole number, from 0 up."""
     value = int(text)
     if value < 0:
+        raise ValueError(text)
+    return value
+
+
+def rounds(text: str) -> int:
+    """A whole number, from 1 up."""
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
+def slowdown(text: str) -> float:
+    """How many times slower, from 1 up."""
+    value = float(text)
+    if not 1 <= value < float("inf"):
         raise ValueError(text)
     return value
 

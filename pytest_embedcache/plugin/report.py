@@ -129,8 +129,11 @@ def write_json(path: str, settings: Settings, merged: Counts) -> None:
     """
     import json
 
+    from pytest_embedcache.models.machine import describe_machine
+
     content = {
         "format": 1,
+        "machine": describe_machine(),
         "settings": {
             "model": settings.model,
             "device": settings.device,

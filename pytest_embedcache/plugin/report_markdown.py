@@ -8,13 +8,12 @@ from typing import Any
 
 from pytest_embedcache.plugin.report_sections import (
     gate_words,
-    model_figures,
     money_words,
     parts_of,
     tiles,
     verdicts,
 )
-from pytest_embedcache.plugin.report_words import count, in_code, in_markdown, seconds
+from pytest_embedcache.testing.report_words import count, in_code, in_markdown, seconds
 
 __all__ = ["markdown"]
 
@@ -121,7 +120,11 @@ def _models(report: Row) -> Iterator[str]:
         (
             in_code(row["name"]),
             in_code(row["device"]),
-            *model_figures(row),
+            count(row["uses"] + row["gets"]),
+            count(row["loads"]),
+            count(row["failures"]),
+            seconds(row["import_seconds"]),
+            seconds(row["load_seconds"]),
         )
         for row in report["models"]
     ]

@@ -10,14 +10,13 @@ from pytest_embedcache.plugin import report_svg as svg
 from pytest_embedcache.plugin.report_sections import (
     gate_kind,
     gate_words,
-    model_figures,
     money_words,
     parts_of,
     tiles,
     verdicts,
 )
 from pytest_embedcache.plugin.report_style import STYLE
-from pytest_embedcache.plugin.report_words import count, dollars, in_html, seconds, times
+from pytest_embedcache.testing.report_words import count, dollars, in_html, seconds, times
 
 __all__ = ["page"]
 
@@ -108,7 +107,7 @@ def _timeline(report: Row) -> Iterator[str]:
             yield f"<div>{svg.lane(lane, start, end)}</div>"
         yield f"<div></div><div>{svg.axis(end - start)}</div></div>"
 
-    note = f"{keys}<br>The darker part of a load is the import of its libraries."
+    note = f"{keys}<br>The lighter part of a load is the import of its libraries."
     yield from _section("What happened where, and when", note, lanes())
 
 
@@ -136,7 +135,11 @@ def _models(report: Row) -> Iterator[str]:
         (
             f"<code>{in_html(row['name'])}</code>",
             in_html(row["device"]),
-            *model_figures(row),
+            count(row["uses"] + row["gets"]),
+            count(row["loads"]),
+            count(row["failures"]),
+            seconds(row["import_seconds"]),
+            seconds(row["load_seconds"]),
         )
         for row in report["models"]
     ]

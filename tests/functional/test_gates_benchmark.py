@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import platform
 from importlib.util import find_spec
 
 import pytest
 from support.suites import Suite, complaints, outcome
 
+from pytest_embedcache.cli import main
 from pytest_embedcache.plugin.gate_marker import asked_of
+from pytest_embedcache.testing.speedup.ledger import read_ledger
 
 pytestmark = pytest.mark.skipif(
     find_spec("pytest_benchmark") is None, reason="needs pytest-benchmark"
@@ -52,7 +55,7 @@ def test_a_gate_is_two_entries_of_a_benchmark_run(suite: Suite) -> None:
                 speedup(world.spend(0.012), world.spend(0.001), at_least=10, **world.options)
         """
     )
-    result = suite.run("--benchmark-json=out.json")
+    result = suite.run("--benchmark-json=out.json", "--embedcache-json=ours.json")
     text = complaints(result)
     assert outcome(result) == {"passed": 1}, text
     assert "test_it (baseline)" in text
@@ -70,6 +73,14 @@ def test_a_gate_is_two_entries_of_a_benchmark_run(suite: Suite) -> None:
         assert extra["outcome"] == "reached"
         assert extra["ratio"] == pytest.approx(12)
         assert extra["at_least"] == 10
+    # Both files of one run tell `embedcache gate` the same of its gates and of the machine.
+    theirs, ours = (read_ledger(str(suite.path / name)) for name in ("out.json", "ours.json"))
+    assert theirs.gates == ours.gates
+    assert theirs.times == ours.times
+    assert len(theirs.times) == 2
+    assert theirs.machine["python"] == ours.machine["python"] == platform.python_version()
+    assert theirs.machine["node"]
+    assert "node" not in ours.machine
 
 
 def test_a_gate_measures_itself_where_pytest_benchmark_does_not(suite: Suite) -> None:
@@ -86,8 +97,13 @@ def test_a_gate_measures_itself_where_pytest_benchmark_does_not(suite: Suite) ->
     assert [(row["outcome"], row["rounds"]) for row in counts["gates"]] == [("reached", 10)]
 
 
-def test_two_benchmarks_are_compared_when_all_tests_are_done(suite: Suite) -> None:
-    """A ratio above the bound passes and is in the JSON; one below fails the run, not a test."""
+def test_two_benchmarks_are_compared_when_all_tests_are_done(
+    suite: Suite, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A ratio above the bound passes and is in the JSON; one below fails the run, not a test.
+
+    And it fails `embedcache gate`, which reads that JSON.
+    """
     suite.write(test_it=COMPARED.format(at_least=10), test_too=COMPARED.format(at_least=20))
     result = suite.run("--benchmark-json=out.json")
     text = complaints(result)
@@ -101,6 +117,14 @@ def test_two_benchmarks_are_compared_when_all_tests_are_done(suite: Suite) -> No
     extra = {row["fullname"]: row["extra_info"] for row in rows}
     assert extra["test_it.py::test_cold"] == {}
     assert extra["test_it.py::test_warm"]["embedcache_speedup"]["ratio"] == pytest.approx(12)
+    file = str(suite.path / "out.json")
+    capsys.readouterr()
+    assert main(["gate", file, "--baseline", file]) == 1
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].startswith("missed ")
+    assert shown[0].endswith(" 12 [12, 12] of 20  test_too.py::test_warm over test_cold")
+    assert len([line for line in shown if line.startswith("no slower")]) == 6  # 2 ratios, 4 times
+    assert shown[-1] == "1 missed or undecided"
 
 
 @pytest.mark.parametrize(
@@ -246,3 +270,5 @@ def test_only_a_name_and_a_number_above_nothing_can_be_read(
     request.node.add_marker(mark)
     with pytest.raises(pytest.UsageError, match="takes over="):
         asked_of(request.node)
+    # This run's own plugin reads the markers of its tests as well, at its end.
+    request.node.own_markers.remove(mark.mark)

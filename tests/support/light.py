@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,16 @@ from pytest_embedcache.models.roles import prompts_as_loaded
 from pytest_embedcache.spec import ModelSpec
 from support.encoders import pure_vector
 
-__all__ = ["SIZE", "LightBackend", "LightModel", "install", "note", "vector_of"]
+__all__ = ["LIGHT_CHILD", "SIZE", "LightBackend", "LightModel", "install", "note", "vector_of"]
 
 SIZE = 16
+#: `child.COMMAND` of a gate or profile: a real process, whose models are these.
+LIGHT_CHILD = (
+    sys.executable,
+    "-c",
+    "from support.light import install; install(); "
+    "from pytest_embedcache.testing.speedup.child import main; main()",
+)
 
 
 def note(*words: object) -> None:

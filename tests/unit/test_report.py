@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_embedcache.models.machine import describe_machine
 from pytest_embedcache.plugin.counts import merge, serialize, with_savings
 from pytest_embedcache.plugin.report import LINES, header, summary, write_json
 from pytest_embedcache.plugin.settings import Settings
@@ -214,6 +215,8 @@ def test_the_file_has_settings_totals_and_models(tmp_path: Path) -> None:
     write_json(str(path), Settings(model="m", redis_url="redis://u:secret@h"), result())
     content = json.loads(path.read_text(encoding="utf-8"))
     assert content["format"] == 1
+    assert content["machine"] == describe_machine()
+    assert content["machine"]["cores"] >= 1
     assert content["settings"]["model"] == "m"
     assert content["totals"]["loads"] == 1
     assert content["silent"] == ["gw1"]

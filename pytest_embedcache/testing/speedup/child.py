@@ -10,32 +10,52 @@ import json
 import subprocess
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["TEXT", "run_child"]
+from pytest_embedcache.errors import ModelLoadError
+
+if TYPE_CHECKING:
+    from pytest_embedcache.spec import ModelSpec
+
+__all__ = ["STAGES", "TEXT", "main", "run_child"]
+
+#: The keys of its seconds, in their order.
+STAGES = ("import", "load", "first vector", "warm vector")
+#: What is called with the request; the tests have a model of their own.
+COMMAND = (sys.executable, "-m", __name__)
 
 TEXT = "The quick brown fox jumps over the lazy dog."
 #: Of the warm vector, which takes microseconds.
 _REPEATED = 50
 
 
-def run_child(spec: dict[str, Any], directory: str | None) -> dict[str, Any]:
-    """What such an interpreter prints. `spec` has a `ModelSpec`'s fields, as JSON.
+def run_child(spec: ModelSpec, directory: str | None) -> dict[str, Any]:
+    """What such an interpreter prints. A token it reads where this one did.
 
-    Raises `RuntimeError` with the last line that it wrote to standard error, if it fails.
+    Raises `ModelLoadError` with the last line that it wrote to standard error, if it fails.
     """
-    request = json.dumps({"spec": spec, "directory": directory})
-    ran = subprocess.run(
-        [sys.executable, "-m", __name__, request], capture_output=True, text=True, check=False
-    )
+    told = ("revision", "backend", "form", "device", "dtype", "trust_remote_code", "cache_folder")
+    fields = {"name": spec.name, **{name: getattr(spec, name) for name in told}}
+    request = json.dumps({"spec": fields, "directory": directory})
+    ran = subprocess.run([*COMMAND, request], capture_output=True, text=True, check=False)
     if ran.returncode:
         said = ran.stderr.strip().splitlines() or [f"status {ran.returncode}"]
-        raise RuntimeError(f"a fresh interpreter could not load the model: {said[-1]}")
+        raise ModelLoadError(
+            spec.name,
+            spec.backend,
+            f"a fresh interpreter ended with {said[-1]!r}",
+            "Load it by `get_model` for the whole story.",
+        )
     found: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
     return found
 
 
-def _main(request: dict[str, Any]) -> dict[str, Any]:
+def main() -> None:
+    """Measure, and print; the request is the last argument."""
+    print(json.dumps(_measured(json.loads(sys.argv[-1]))))
+
+
+def _measured(request: dict[str, Any]) -> dict[str, Any]:
     started = time.perf_counter()
     from pytest_embedcache.models.registry import ModelRegistry
     from pytest_embedcache.spec import ModelSpec
@@ -46,7 +66,9 @@ def _main(request: dict[str, Any]) -> dict[str, Any]:
     registry = ModelRegistry(cache_dir=request["directory"])
     spec = ModelSpec(**request["spec"])
     begun = time.perf_counter()
-    registry.get(spec)
+    # Not by `get`: the vectors of a model that was handed out are not stored.
+    with registry.handle(spec).held():
+        pass
     loaded = time.perf_counter() - begun
     model = cached_model(registry, memory_cache(), spec)
     begun = time.perf_counter()
@@ -57,15 +79,10 @@ def _main(request: dict[str, Any]) -> dict[str, Any]:
         model.encode([TEXT])
     warm = (time.perf_counter() - begun) / _REPEATED
     (stats,) = registry.stats().models
-    return {
-        "name": stats.name,
-        "loads": stats.loads,
-        "import": ours + stats.import_seconds,
-        "load": loaded - stats.import_seconds,
-        "first vector": first,
-        "warm vector": warm,
-    }
+    imported = ours + stats.import_seconds, loaded - stats.import_seconds
+    seconds = dict(zip(STAGES, (*imported, first, warm), strict=True))
+    return {"name": stats.name, "loads": stats.loads, **seconds}
 
 
 if __name__ == "__main__":
-    print(json.dumps(_main(json.loads(sys.argv[1]))))
+    main()

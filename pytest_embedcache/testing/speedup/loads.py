@@ -62,6 +62,7 @@ def measure_warm_load(
 
     Raises:
         SpeedupError: A cold round did not load the model exactly once, or a warm one loaded it.
+        ModelLoadError: A fresh interpreter could not.
     """
     spec = ModelSpec(model) if isinstance(model, str) else model
     sides = _Loads(spec, make_registry, cache_dir)
@@ -76,12 +77,6 @@ def measure_warm_load(
     )
     sides.check()
     return found
-
-
-def _fields(spec: ModelSpec) -> dict[str, Any]:
-    """What a fresh interpreter has to be told; a token it reads where this one did."""
-    told = ("revision", "backend", "form", "device", "dtype", "trust_remote_code", "cache_folder")
-    return {"name": spec.name, **{name: getattr(spec, name) for name in told}}
 
 
 class _Loads:
@@ -117,7 +112,7 @@ class _Loads:
         self._model_of(self._cold, self._cold_cache, self._spec).encode([TEXT])
 
     def fresh(self) -> None:
-        self._loads.append(run_child(_fields(self._spec), self._directory)["loads"])
+        self._loads.append(run_child(self._spec, self._directory)["loads"])
 
     def warm(self) -> None:
         self._warm_model.encode([TEXT])

@@ -27,6 +27,8 @@ COMMANDS = {
     "prune": [],
     "clear": [],
     "recordings": ["show"],
+    "gate": ["now.json"],
+    "profile": [],
     "doctor": [],
 }
 
@@ -100,6 +102,11 @@ def test_the_directory_is_given_before_or_after_the_command(
         ["verify", "--sample", "-1"],
         ["verify", "--sample", "some"],
         ["explain", "x", "--truncate-dim", "wide"],
+        ["gate"],
+        ["gate", "x", "--max-slowdown", "0.9"],
+        ["gate", "x", "--max-slowdown", "nan"],
+        ["profile", "--rounds", "0"],
+        ["profile", "--strategy", "swift"],
     ],
     ids=" ".join,
 )
