@@ -50,8 +50,8 @@ def run(*, quick: bool = False) -> Report:
     outcomes = Counter(_real(3 if quick else REAL))
     report.targets.append(
         Target(
-            "failures of real work, 12 times as much, beside a process that burns a core (undecided "
-            "is one, in a serial run)",
+            "failures of real work, 12 times as much, beside a process that burns a core "
+            "(undecided is one, in a serial run)",
             0,
             outcomes[Outcome.MISSED] + outcomes[Outcome.UNDECIDED],
             f"of {sum(outcomes.values())}",

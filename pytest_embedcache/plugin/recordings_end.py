@@ -115,8 +115,9 @@ def end(run: RunRecordings, found: Found, why_not: str | None) -> Ending:
 
 
 def _merge(run: RunRecordings, mode: Mode, ending: Ending) -> None:
-    from pytest_embedcache.vectors.spool import merge
+    from pytest_embedcache.vectors.spool import forget_killed, merge
 
+    forget_killed(run.cache_directory())
     try:
         done = merge(run.spool(), run.path, replace=mode is Mode.RERECORD)
     except OSError as error:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_embedcache.plugin.report_sections import (
     gate_words,
+    model_figures,
     money_words,
     parts_of,
     tiles,
@@ -120,11 +121,7 @@ def _models(report: Row) -> Iterator[str]:
         (
             in_code(row["name"]),
             in_code(row["device"]),
-            count(row["uses"] + row["gets"]),
-            count(row["loads"]),
-            count(row["failures"]),
-            seconds(row["import_seconds"]),
-            seconds(row["load_seconds"]),
+            *model_figures(row),
         )
         for row in report["models"]
     ]

@@ -10,6 +10,7 @@ from pytest_embedcache.plugin import report_svg as svg
 from pytest_embedcache.plugin.report_sections import (
     gate_kind,
     gate_words,
+    model_figures,
     money_words,
     parts_of,
     tiles,
@@ -107,7 +108,7 @@ def _timeline(report: Row) -> Iterator[str]:
             yield f"<div>{svg.lane(lane, start, end)}</div>"
         yield f"<div></div><div>{svg.axis(end - start)}</div></div>"
 
-    note = f"{keys}<br>The lighter part of a load is the import of its libraries."
+    note = f"{keys}<br>The darker part of a load is the import of its libraries."
     yield from _section("What happened where, and when", note, lanes())
 
 
@@ -135,11 +136,7 @@ def _models(report: Row) -> Iterator[str]:
         (
             f"<code>{in_html(row['name'])}</code>",
             in_html(row["device"]),
-            count(row["uses"] + row["gets"]),
-            count(row["loads"]),
-            count(row["failures"]),
-            seconds(row["import_seconds"]),
-            seconds(row["load_seconds"]),
+            *model_figures(row),
         )
         for row in report["models"]
     ]

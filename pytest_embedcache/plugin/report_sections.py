@@ -8,7 +8,15 @@ from typing import Any
 from pytest_embedcache.plugin.gates_report import ratio_text
 from pytest_embedcache.testing.report_words import count, dollars, seconds, times
 
-__all__ = ["gate_kind", "gate_words", "money_words", "parts_of", "tiles", "verdicts"]
+__all__ = [
+    "gate_kind",
+    "gate_words",
+    "model_figures",
+    "money_words",
+    "parts_of",
+    "tiles",
+    "verdicts",
+]
 
 Row = Mapping[str, Any]
 _TIERS = ("memory", "recordings", "sqlite", "redis")
@@ -71,6 +79,12 @@ def money_words(row: Row) -> dict[str, str]:
     for name in ("spent", "saved"):
         words[name] = _UNKNOWN if row[name] is None else dollars(row[name])
     return words
+
+
+def model_figures(row: Row) -> tuple[str, ...]:
+    """Uses, loads, failed loads, seconds of imports and of loading."""
+    counts = (row["uses"] + row["gets"], row["loads"], row["failures"])
+    return (*map(count, counts), seconds(row["import_seconds"]), seconds(row["load_seconds"]))
 
 
 def parts_of(row: Row) -> list[tuple[str, str, int]]:

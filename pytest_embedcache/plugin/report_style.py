@@ -17,7 +17,7 @@ STYLE = """
   :root {
     --page: #0e1116; --card: #161b22; --line: #2a313b; --soft: #1f2630;
     --ink: #e4e8ee; --quiet: #97a2b2;
-    --load: #7c80f2; --computed: #ee9b3a; --tests: #424d5c; --bad: #f26d6d; --good: #4cc274;
+    --load: #6f73ea; --computed: #ee9b3a; --tests: #424d5c; --bad: #f26d6d; --good: #4cc274;
     --memory: #2fc0b0; --recordings: #6497ff; --sqlite: #58bbe6; --redis: #b583f0;
     --other: #86c766; --shared: #6b788b; --past: #8b98ab; --enough: #4cc2741a;
   }
@@ -61,7 +61,7 @@ code { overflow-wrap: anywhere; }
 .lane { height: 38px; } .axis { height: 22px; }
 .axis text { font-size: 11px; fill: var(--quiet); } .axis line { stroke: var(--line); }
 rect.tests { fill: var(--tests); } rect.failed { fill: var(--bad); }
-rect.loads { fill: var(--load); } rect.imports { fill: #ffffff59; }
+rect.loads { fill: var(--load); } rect.imports { fill: #00000052; }
 text.on { fill: #fff; font-size: 11.5px; font-weight: 600; }
 rect.computed { fill: var(--computed); } rect.memory { fill: var(--memory); }
 rect.recordings { fill: var(--recordings); } rect.sqlite { fill: var(--sqlite); }

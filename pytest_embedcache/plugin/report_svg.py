@@ -53,7 +53,7 @@ def _bar(kind: str, where: str, y: int, height: int, title: str) -> str:
 
 
 def _load(load: Mapping[str, Any], where: str) -> Iterator[str]:
-    """A load, its imports lighter, with its name as far as there is room."""
+    """A load, its imports darker, with its name as far as there is room."""
     took = load["end"] - load["start"]
     imports = min(100.0, 100 * load["import_seconds"] / took) if took > 0 else 0.0
     title = f"{load['name']} on {load['device']}: {seconds(took)}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import shutil
 import threading
 import time
 from dataclasses import dataclass, field
@@ -23,11 +24,13 @@ from pytest_embedcache.vectors.recording_file import Recording, relative_path
 from pytest_embedcache.vectors.recording_header import HEADER, Header, headers_in
 from pytest_embedcache.vectors.recordings import ModelFolder
 
-__all__ = ["Merged", "Spool", "merge", "spool_directory"]
+__all__ = ["Merged", "Spool", "forget_killed", "merge", "spool_directory"]
 
 _TEMPORARY = ".embedcache-*.tmp"
 #: A temporary file of this age, in seconds, was left by a process that was killed.
 _LEFT = 3600
+#: A run of `rerecord` that has written nothing for this many seconds was killed.
+_KILLED = 86400
 _number = itertools.count()
 
 
@@ -39,6 +42,20 @@ def spool_directory(cache: Path, recordings: Path, run: str | None = None) -> Pa
     """
     place = cache / "spool" / digest(os.path.realpath(recordings))[:32]
     return place / ("record" if run is None else f"rerecord-{digest(run)[:16]}")
+
+
+def forget_killed(cache: Path) -> int:
+    """Remove the spools of runs of `rerecord` that were killed, of any recordings; how many.
+
+    Nobody reads them: each run computes everything. Every write touches the directory itself.
+    """
+    removed = 0
+    for left in (cache / "spool").glob("*/rerecord-*"):
+        with contextlib.suppress(OSError):  # another run removes it, too
+            if time.time() - left.stat().st_mtime > _KILLED:
+                shutil.rmtree(left)
+                removed += 1
+    return removed
 
 
 class Spool:

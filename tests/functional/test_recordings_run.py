@@ -105,13 +105,17 @@ def test_new(model):
 
 
 def test_rerecord_says_what_it_did(recorded: Project) -> None:
-    """All is computed; what agrees is kept, and git sees no change."""
+    """All is computed; what agrees is kept, and git sees no change. Old spools are swept up."""
     os.environ.pop("NO_MODEL")
     before = contents(recorded.recordings)
+    killed = cache_directory() / "spool" / "x" / "rerecord-y"
+    killed.mkdir(parents=True)
+    os.utime(killed, (0, 0))
     result = recorded.run(mode="rerecord")
     result.assert_outcomes(passed=4)
     result.stdout.fnmatch_lines(["recordings: 0 texts recorded, 0 replaced, 5 as before in *"])
     assert contents(recorded.recordings) == before
+    assert not killed.exists()
 
 
 def test_other_weights_leave_a_namesake_that_is_told_and_can_be_dropped(project: Project) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +215,28 @@ def test_who_is_killed_while_merging_has_lost_nothing(
         Replayer(place[0]).model().encode("old")
         run.finish()
         assert len(entries(place[0])) == 1 + len(TEXTS)
+
+
+def test_spools_of_killed_reruns_do_not_pile_up(tmp_path: Path) -> None:
+    """Those in which nothing was written for a day go, whosoever; what may be in use stays."""
+    cache = tmp_path / "cache"
+    spools = {
+        name: module.spool_directory(cache, tmp_path / where, run)
+        for name, where, run in (
+            ("old", "r", "1"),
+            ("old elsewhere", "s", "2"),
+            ("at work", "r", "3"),
+            ("record", "r", None),
+        )
+    }
+    for name, spool in spools.items():
+        Recorder(tmp_path / "r", spool).model.encode(TEXTS)
+        if name != "at work":
+            os.utime(spool, (time.time() - 90_000,) * 2)
+    assert module.forget_killed(cache) == 2
+    assert [name for name, spool in spools.items() if spool.exists()] == ["at work", "record"]
+    Recorder(tmp_path / "r", spools["record"]).model.encode("new")  # each write is a sign of life
+    assert time.time() - spools["record"].stat().st_mtime < 60_000
 
 
 def test_recordings_that_cannot_be_written_leave_the_spool(place: tuple[Path, Path]) -> None:
