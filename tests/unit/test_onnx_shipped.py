@@ -26,6 +26,7 @@ from pytest_embedcache.models.onnx import preparation
 from pytest_embedcache.models.onnx.child import RefusedError
 from pytest_embedcache.models.onnx.model import OnnxModel
 from pytest_embedcache.models.onnx.shipped import prepare_shipped
+from pytest_embedcache.models.roles import prompts_as_loaded
 
 TEXTS = ["a cat", "the dog of the cat", "", "revenue " * 50]
 
@@ -54,7 +55,7 @@ def test_a_shipped_graph_is_completed_by_pooling(
     whole = expected(tokens, int(model.tokenizer.get_vocab_size()), normalize=normalize)
     np.testing.assert_allclose(model.encode(TEXTS), whole, atol=1e-5)
     assert model.description.form == "shipped"
-    assert model.prompts == {"query": "query : ", "document": ""}
+    assert model.prompts == prompts_as_loaded({"query": "query : "})
     assert model.get_embedding_dimension() == WIDTH
 
 
