@@ -78,14 +78,14 @@ def _verdict(now: Ledger, compared: Comparison | None) -> tuple[int, str]:
     failed = sum(gate.failed for gate in now.gates.values())
     slower = len(compared.slower) if compared else 0
     if failed or slower:
-        parts = (failed, "missed or undecided"), (slower, "slower than before")
-        return _WORSE, ", ".join(f"{number} {what}" for number, what in parts if number)
+        bad = (failed, "missed or undecided"), (slower, "slower than before")
+        return _WORSE, ", ".join(f"{number} {what}" for number, what in bad if number)
     if compared is not None and not compared.changes:
         return _UNUSABLE, "nothing was compared: the two files have nothing that may be"
     measured = sum(gate.measured for gate in now.gates.values())
     if compared is None and not measured:
         return _UNUSABLE, "nothing was judged: no gate was measured, and there is no --baseline"
-    reached = f"{measured} of {len(now.gates)} gates measured, and none missed"
-    if compared is None:
-        return 0, reached
-    return 0, f"{reached}; {len(compared.changes)} compared, and none surely slower"
+    parts = [f"{measured} of {len(now.gates)} gates measured, and none missed"] * bool(now.gates)
+    if compared is not None:
+        parts.append(f"{len(compared.changes)} compared, and none surely slower")
+    return 0, "; ".join(parts)

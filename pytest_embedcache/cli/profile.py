@@ -48,10 +48,10 @@ def _profile(options: argparse.Namespace) -> int:
     strategy = default_strategy(options.model) if named is None else strategy_named(named)
     spec = spec_of(options).replace(backend=strategy.backend, form=strategy.form)
     found = profile_model(spec, strategy.name, rounds=options.rounds, directory=options.dir)
+    print("\n".join(_lines(found)))
     if options.json is not None:
         text = json.dumps(found, indent=2, sort_keys=True) + "\n"
         Path(options.json).write_text(text, encoding="utf-8")
-    print("\n".join(_lines(found)))
     return 0
 
 

@@ -126,7 +126,8 @@ def _of_counts(content: dict[str, Any]) -> Ledger:
 
 
 def _of_profile(content: dict[str, Any]) -> Ledger:
-    what = f"{content['model']} on {content['device']} ({content['strategy']})"
+    device = content["device"] or "the best device"
+    what = f"{content['model']} on {device} ({content['strategy']})"
     times = [(f"{what}: {stage}", found["median"]) for stage, found in content["stages"].items()]
     return Ledger(content.get("machine") or {}, {}, _times(times))
 

@@ -63,6 +63,7 @@ def test_a_profile_is_measured_in_real_processes_and_gate_reads_it(
     now.write_text(json.dumps(slower), encoding="utf-8")
     same = command("gate", file, "--baseline", file)
     assert same.status == 0
+    assert same.out.endswith("\n4 compared, and none surely slower\n")
     assert f"{tiny} on cpu (lazy): load" in same.out
     assert command("gate", now, "--baseline", file).status == 1
     assert command("gate", file).status == 2
