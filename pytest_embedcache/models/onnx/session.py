@@ -23,8 +23,8 @@ class Session:
         file: The graph; its weights lie beside it and are mapped, not read.
         threads: With which one run computes.
         repacked: Whether weights are arranged anew for the processor. That is each process's own
-            memory, where all share what is in the file. In 32 bits it makes short texts up to 1.5
-            times as fast; 8-bit blocks are five times as slow without it.
+            memory, where all share what is in the file. It makes short texts faster, and 8-bit
+            blocks are slow without it.
     """
 
     def __init__(self, file: Path, threads: int, *, repacked: bool = False) -> None:
