@@ -57,3 +57,15 @@ def test_a_benchmark_runs_and_names_its_targets(name: str, claims: list[str]) ->
     title, _, verdict = ran.stdout.rstrip().splitlines()[-1].rpartition(": ")
     assert title.startswith(name)
     assert verdict in ("met", "missed")
+
+
+def test_the_benchmarks_of_prepared_models_can_be_started() -> None:
+    """They take minutes, so here they are only imported, each with a `run`."""
+    names = sorted(path.stem for path in (ROOT / "benchmarks").glob("onnx_*.py"))
+    assert len(names) == 4
+    code = (
+        f"import importlib, sys; sys.path.append({str(ROOT)!r})\n"
+        f"for name in {names!r}: importlib.import_module('benchmarks.' + name).run"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
