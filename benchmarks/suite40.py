@@ -16,6 +16,8 @@ from benchmarks.harness import Report, Target, in_turns, ratio, say
 from examples.real_model import real_model
 
 SUITES = Path(__file__).parent / "suites"
+#: Of some the slow variants take half a minute a run.
+ROUNDS = 3
 WORKERS = {"serial": (), "-n 2": ("-n", "2"), "-n 8": ("-n", "8")}
 
 #: Label -> the suite's folder, its mode, and whether its cache directory is emptied before.
@@ -68,7 +70,7 @@ def run(*, quick: bool = False) -> Report:
                     case()  # reads everything from the disk once, and stores the vectors
                 for found in facts.values():
                     found.forget()
-            samples |= in_turns(cases, 1 if quick else 5, progress=None if quick else say)
+            samples |= in_turns(cases, 1 if quick else ROUNDS, progress=None if quick else say)
     return _report(samples, facts)
 
 
