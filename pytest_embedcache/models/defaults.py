@@ -30,6 +30,9 @@ backends: Mapping[str, Backend] | None = None
 #: The strategy of calls that name none, and of names that were not preloaded; None asks the
 #: environment.
 strategy: str | None = None
+#: What the environment said when it was asked, for the default registry that there is: to look
+#: again would cost more than the rest of a hit.
+environment: str | None = None
 #: Name -> strategy, of the models that were preloaded: later calls mean the same model.
 preloaded: dict[str, str] = {}
 

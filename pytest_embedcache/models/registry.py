@@ -274,6 +274,7 @@ def swap_default_registry(registry: ModelRegistry | None) -> ModelRegistry | Non
     with _default_lock:
         previous, _default = _default, registry
     defaults.preloaded.clear()  # into the other one
+    defaults.environment = None
     return previous
 
 

@@ -91,12 +91,12 @@ def strategy_named(name: str) -> Strategy:
 
 def default_strategy(model: str | os.PathLike[str]) -> Strategy:
     """That of the model's preload, else what a run of tests has set, else `EMBEDCACHE_STRATEGY`,
-    else `lazy`.
+    else `lazy`. The variable is read once for a default registry; `reset` lets it be read again.
 
     Raises `SettingsError` where the variable names none.
     """
     name = defaults.preloaded.get(short(os.fspath(model))) if defaults.preloaded else None
-    name = name or defaults.strategy
+    name = name or defaults.strategy or defaults.environment
     if name is None:
         name = os.environ.get(VARIABLE) or "lazy"
         if name not in STRATEGIES:
@@ -104,6 +104,7 @@ def default_strategy(model: str | os.PathLike[str]) -> Strategy:
 
             known = f"use one of {', '.join(STRATEGIES)}"
             raise SettingsError("strategy", name, VARIABLE, known)
+        defaults.environment = name
     return STRATEGIES[name]
 
 

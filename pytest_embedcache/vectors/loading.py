@@ -193,6 +193,7 @@ def reset() -> None:
     """
     background.wait()
     defaults.preloaded.clear()
+    defaults.environment = None
     from pytest_embedcache.models import registry
 
     if registry._default is not None:

@@ -358,9 +358,11 @@ def test_short_and_full_name_are_preloaded_alike(process: Process) -> None:
 def test_the_strategy_is_the_calls_or_the_runs_or_the_environments(
     process: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In this order; and `lazy` otherwise."""
+    """In this order; and `lazy` otherwise. The variable is read once, and again after a `reset`."""
     assert get_model("m").spec.form == "float32"
     monkeypatch.setenv("EMBEDCACHE_STRATEGY", "quantized")
+    assert get_model("m").spec.form == "float32"
+    reset()
     assert get_model("m").spec.form == "int8"
     monkeypatch.setattr(defaults, "strategy", "lazy")
     assert get_model("m").spec.form == "float32"
