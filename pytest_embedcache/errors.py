@@ -16,6 +16,9 @@ __all__ = [
     "FakeModelError",
     "FakeTextError",
     "FetchError",
+    "IndexDamagedError",
+    "IndexEntryError",
+    "IndexMismatchError",
     "KeyFieldError",
     "LoadTimeoutError",
     "LockTimeoutError",
@@ -37,6 +40,7 @@ __all__ = [
     "StorePausedError",
     "StoredValueError",
     "TextFileError",
+    "UnknownIdError",
     "UnresolvedBindingError",
     "VectorError",
 ]
@@ -484,4 +488,60 @@ class MeasurementFileError(EmbedCacheError, ValueError):
             f"{path} cannot be used: {reason}. Give a file that --benchmark-json, "
             "--embedcache-json or `embedcache profile --json` wrote."
         )
+        self.path = path
+
+
+class IndexDamagedError(EmbedCacheError, RuntimeError):
+    """A file of an index is not what was written.
+
+    Attributes: `path`, of the file, and `reason`.
+    """
+
+    def __init__(self, path: str, reason: str, remedy: str) -> None:
+        super().__init__(f"the index file {path} is damaged: {reason}. {remedy}")
+        self.path = path
+        self.reason = reason
+
+
+class IndexMismatchError(EmbedCacheError, ValueError):
+    """An index was made with another dimension or metric than it is opened with.
+
+    Attributes: `path`, `field`, `made_with` and `asked_for`.
+    """
+
+    def __init__(self, path: str, field: str, made_with: str, asked_for: str) -> None:
+        super().__init__(
+            f"the index in {path} was made with {field} {made_with}, not {asked_for}. Open it with "
+            "that, or give another directory."
+        )
+        self.path = path
+        self.field = field
+        self.made_with = made_with
+        self.asked_for = asked_for
+
+
+class IndexEntryError(EmbedCacheError, ValueError):
+    """An id or a vector that an index does not take; nothing was changed.
+
+    Attribute: `entry`, the id, None where it is no single one.
+    """
+
+    def __init__(self, entry: int | None, reason: str, remedy: str) -> None:
+        what = "these entries" if entry is None else f"the entry {entry}"
+        super().__init__(f"{what} cannot be indexed: {reason}. {remedy}")
+        self.entry = entry
+
+
+class UnknownIdError(EmbedCacheError, LookupError):
+    """An id is not in the index.
+
+    Attributes: `entry`, the id, and `path`, of the index.
+    """
+
+    def __init__(self, entry: int, path: str) -> None:
+        super().__init__(
+            f"there is no entry {entry} in the index {path}. Add it with add() or put(), or look "
+            "first: `id in index`."
+        )
+        self.entry = entry
         self.path = path
