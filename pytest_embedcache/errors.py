@@ -11,6 +11,7 @@ from typing import Any
 __all__ = [
     "ArtifactError",
     "EmbedCacheError",
+    "EmptyTextError",
     "EncodeError",
     "ExportError",
     "FakeModelError",
@@ -27,12 +28,14 @@ __all__ = [
     "ModelLoadError",
     "ModelNotFoundError",
     "ModelSpecError",
+    "ProviderError",
     "RealModelError",
     "RecordingError",
     "RecordingMismatchError",
     "RecordingNotFoundError",
     "ReplayMissError",
     "ReplayModelError",
+    "ServiceClosedError",
     "SettingsError",
     "SnapshotError",
     "SpeedupError",
@@ -41,6 +44,7 @@ __all__ = [
     "StoredValueError",
     "TextFileError",
     "UnknownIdError",
+    "UnknownModelError",
     "UnresolvedBindingError",
     "VectorError",
 ]
@@ -545,3 +549,65 @@ class UnknownIdError(EmbedCacheError, LookupError):
         )
         self.entry = entry
         self.path = path
+
+
+class UnknownModelError(EmbedCacheError, LookupError):
+    """The service was asked for a model that is not in its table.
+
+    Attributes: `model`, and `known`, the models that are.
+    """
+
+    def __init__(self, model: str, known: tuple[str, ...]) -> None:
+        super().__init__(
+            f"model {model!r} is not in the table of models: {', '.join(known)}. Add it to the "
+            "TOML file that EMBEDCACHE_MODELS_FILE names (or models_file=): [models.NAME]."
+        )
+        self.model = model
+        self.known = known
+
+
+class EmptyTextError(EmbedCacheError, ValueError):
+    """An empty text was to be embedded by a model behind an API, which takes none.
+
+    Attributes: `model`, and `position`, of the first one among the texts of the call.
+    """
+
+    def __init__(self, model: str, position: int) -> None:
+        super().__init__(
+            f"text {position} of the call is empty, and the API of model {model!r} takes no empty "
+            "text. Nothing was sent. Leave it out, or take a local model, which has one for it."
+        )
+        self.model = model
+        self.position = position
+
+
+class ProviderError(EmbedCacheError, ConnectionError):
+    """A model behind an API did not answer with vectors; the client's error is the cause.
+
+    Attributes: `model`, `status` (of HTTP; None where there was no answer at all), and
+    `retry_after`, in seconds, where the provider said when to come back.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        reason: str,
+        remedy: str,
+        status: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(f"model {model!r}: {reason}. {remedy}")
+        self.model = model
+        self.status = status
+        self.retry_after = retry_after
+
+
+class ServiceClosedError(EmbedCacheError, RuntimeError):
+    """A service was asked for vectors after it was closed.
+
+    Attribute: `service`.
+    """
+
+    def __init__(self, service: str) -> None:
+        super().__init__(f"{service} is closed, and takes no more texts. Make another one.")
+        self.service = service

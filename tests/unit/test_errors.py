@@ -23,6 +23,7 @@ _EXAMPLES: dict[str, Any] = {
     "int": 3,
     "int | None": 429,
     "float": 12.5,
+    "float | None": 12.5,
     "bool": True,
     "tuple[str, ...]": ("one", "two"),
     "tuple[int, ...]": (2, 3),

@@ -1,0 +1,1 @@
+"""For applications: many models behind one object, their vectors cached, their costs counted."""
