@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from pytest_embedcache.testing.report_words import clean, in_code, in_markdown
 from pytest_embedcache.testing.speedup.ledger import Gate, Ledger
 from pytest_embedcache.testing.speedup.ledgers import Changed, Comparison
 from pytest_embedcache.testing.speedup.result import interval_text, seconds_text, times_text
+from pytest_embedcache.words import clean, in_code, in_markdown
 
 __all__ = ["as_dict", "lines", "markdown"]
 

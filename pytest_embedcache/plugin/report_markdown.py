@@ -14,7 +14,7 @@ from pytest_embedcache.plugin.report_sections import (
     tiles,
     verdicts,
 )
-from pytest_embedcache.testing.report_words import count, in_code, in_markdown, seconds
+from pytest_embedcache.words import count, in_code, in_markdown, seconds
 
 __all__ = ["markdown"]
 

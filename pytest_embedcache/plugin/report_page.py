@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from pytest_embedcache.pages import frame, section, table, tiled
 from pytest_embedcache.plugin import report_svg as svg
 from pytest_embedcache.plugin.report_sections import (
     gate_kind,
@@ -17,7 +18,7 @@ from pytest_embedcache.plugin.report_sections import (
     verdicts,
 )
 from pytest_embedcache.plugin.report_style import STYLE
-from pytest_embedcache.testing.report_words import count, dollars, in_html, seconds, times
+from pytest_embedcache.words import count, dollars, in_html, seconds, times
 
 __all__ = ["page"]
 
@@ -35,15 +36,8 @@ Row = Mapping[str, Any]
 def page(report: Row) -> str:
     """The whole file; `report` is what `gather` returns."""
     title = f"embedcache · {in_html(report['project'])}"
-    body = "\n".join(part for section in _SECTIONS for part in section(report))
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        '<meta name="referrer" content="no-referrer">\n<link rel="icon" href="data:,">\n'
-        f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
-    )
+    body = "\n".join(part for show in _SECTIONS for part in show(report))
+    return frame(title, body, style=STYLE, policy=_POLICY)
 
 
 def _header(report: Row) -> Iterator[str]:
@@ -60,30 +54,7 @@ def _when(report: Row) -> str:
 
 
 def _tiles(report: Row) -> Iterator[str]:
-    yield '<div class="tiles">'
-    for name, value, note in tiles(report):
-        yield f'<div class="tile"><span class="name">{name}</span><b>{in_html(value)}</b>'
-        yield f"<span>{in_html(note)}</span></div>"
-    yield "</div>"
-
-
-def _section(title: str, note: str, content: Iterable[str]) -> Iterator[str]:
-    yield f"<section><h2>{title}</h2>"
-    if note:
-        yield f'<p class="note">{note}</p>'
-    yield from content
-    yield "</section>"
-
-
-def _table(heads: Sequence[tuple[str, str]], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """`heads` are (class, words) of the columns; cells are HTML."""
-    yield '<div class="scroll"><table><thead><tr>'
-    yield "".join(f'<th class="{kind}">{words}</th>' for kind, words in heads)
-    yield "</tr></thead><tbody>"
-    for row in rows:
-        cells = zip(heads, row, strict=True)
-        yield "<tr>" + "".join(f'<td class="{k}">{cell}</td>' for (k, _), cell in cells) + "</tr>"
-    yield "</tbody></table></div>"
+    yield from tiled(tiles(report))
 
 
 def _key(kind: str, words: str) -> str:
@@ -109,7 +80,7 @@ def _timeline(report: Row) -> Iterator[str]:
         yield f"<div></div><div>{svg.axis(end - start)}</div></div>"
 
     note = f"{keys}<br>The darker part of a load is the import of its libraries."
-    yield from _section("What happened where, and when", note, lanes())
+    yield from section("What happened where, and when", note, lanes())
 
 
 def _texts(report: Row) -> Iterator[str]:
@@ -126,7 +97,7 @@ def _texts(report: Row) -> Iterator[str]:
             yield f"{svg.shares(parts)}<p>{keys}</p></div>"
 
     note = "Of the texts that were asked for: found in a store, by tier, or computed by the model."
-    yield from _section("Where the vectors came from", note, models())
+    yield from section("Where the vectors came from", note, models())
 
 
 def _models(report: Row) -> Iterator[str]:
@@ -141,7 +112,7 @@ def _models(report: Row) -> Iterator[str]:
         for row in report["models"]
     ]
     if rows:
-        yield from _section("Models", "", _table(heads, rows))
+        yield from section("Models", "", table(heads, rows))
 
 
 def _money(report: Row) -> Iterator[str]:
@@ -168,7 +139,7 @@ def _money(report: Row) -> Iterator[str]:
         "Tokens are those of the services' answers; what a found text would have taken is its "
         "model's average. Prices are those of <code>--embedcache-prices</code>."
     )
-    yield from _section("Services", note, _table(heads, rows))
+    yield from section("Services", note, table(heads, rows))
 
 
 def _gates(report: Row) -> Iterator[str]:
@@ -186,7 +157,7 @@ def _gates(report: Row) -> Iterator[str]:
         outcome = f'<span class="pill {kind}">{in_html(row["outcome"])}</span>'
         rows.append((name, drawn, words["ratio"], words["bound"], outcome))
     note = "How many times longer the baseline takes, with its interval; the shaded half is enough."
-    yield from _section("Speed-up gates", note, _table(heads, rows))
+    yield from section("Speed-up gates", note, table(heads, rows))
 
 
 def _slow_tests(report: Row) -> Iterator[str]:
@@ -207,7 +178,7 @@ def _slow_tests(report: Row) -> Iterator[str]:
         )
         for row in rows
     ]
-    yield from _section("The slowest tests", "With setup and teardown.", _table(heads, cells))
+    yield from section("The slowest tests", "With setup and teardown.", table(heads, cells))
 
 
 def _outcome(outcome: str) -> str:
@@ -243,14 +214,14 @@ def _slow_texts(report: Row) -> Iterator[str]:
         "Texts of one call are computed together; each has its part of the time by its length. "
         "<code>--embedcache-report-texts</code> shows the texts themselves."
     )
-    yield from _section("The slowest texts", note, _table(heads, rows))
+    yield from section("The slowest texts", note, table(heads, rows))
 
 
 def _off(report: Row) -> Iterator[str]:
     heads = [("wide", "what, and why"), ("n", "times")]
     rows = [(in_html(said), count(number)) for said, number in report["off"]]
     if rows:
-        yield from _section("Switched off, or done the slow way", "", _table(heads, rows))
+        yield from section("Switched off, or done the slow way", "", table(heads, rows))
 
 
 def _settings(report: Row) -> Iterator[str]:
@@ -260,7 +231,7 @@ def _settings(report: Row) -> Iterator[str]:
         for name, value, source in report["settings"]
     ]
     if rows:
-        yield from _section("What was set", "", _table(heads, rows))
+        yield from section("What was set", "", table(heads, rows))
 
 
 _SECTIONS: Sequence[Callable[[Row], Iterator[str]]] = (

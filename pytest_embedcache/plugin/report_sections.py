@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pytest_embedcache.plugin.gates_report import ratio_text
-from pytest_embedcache.testing.report_words import count, dollars, seconds, times
+from pytest_embedcache.words import count, dollars, seconds, times
 
 __all__ = [
     "gate_kind",

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_embedcache.testing.report_words import in_html, seconds, times
+from pytest_embedcache.words import in_html, seconds, times
 
 __all__ = ["axis", "gate", "gate_scale", "lane", "shares", "split"]
 

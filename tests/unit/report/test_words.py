@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.reports import HOSTILE
 
-from pytest_embedcache.testing.report_words import (
+from pytest_embedcache.words import (
     clean,
     dollars,
     in_code,

@@ -1,4 +1,4 @@
-"""Names, amounts and hostile texts as they stand in a report."""
+"""Names, amounts and hostile texts as they stand on a page."""
 
 from __future__ import annotations
 
