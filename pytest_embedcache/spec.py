@@ -17,6 +17,7 @@ DTYPES = ("float32", "float16", "bfloat16", "float64")
 FORMS = {
     "torch": ("float32",),
     "onnx": ("float32", "int8", "int8-dynamic", "shipped"),
+    "openai": ("float32",),
 }
 _ALL_FORMS = tuple(dict.fromkeys(form for forms in FORMS.values() for form in forms))
 
@@ -41,7 +42,8 @@ class ModelSpec:
             of that name wins over the Hub, as in sentence-transformers.
         revision: Branch, tag or commit; `None` is `main`.
         backend: How the model comes to be: `torch` is sentence-transformers, `onnx` a prepared
-            export of the model that needs neither torch nor transformers to load.
+            export of the model that needs neither torch nor transformers to load, `openai` a model
+            behind OpenAI's API or a compatible one, whose `revision` is a version of your own.
         form: What is loaded: `float32`, or with the backend `onnx` also `int8` (a quarter of the
             size), `int8-dynamic` (faster and coarser) or `shipped` (the ONNX file of the model's
             own repository). A form changes vectors.
@@ -51,7 +53,7 @@ class ModelSpec:
         trust_remote_code: Whether code from the model's repository may run.
         cache_folder: The Hub cache to look in; `None` is the one that huggingface_hub uses.
         token: For private models; in neither equality, hash, repr nor logs.
-        path: The real path of the model's files; set by resolution.
+        path: The real path of the model's files, or the URL of its API; set by resolution.
 
     Raises:
         ModelSpecError: A value cannot be used; the error names it and says what can.
@@ -96,18 +98,20 @@ class ModelSpec:
         if self.form not in forms:
             whose = f" with the backend {self.backend!r}" if self.form in _ALL_FORMS else ""
             raise ModelSpecError("form", self.form, f"use one of {', '.join(forms)}{whose}")
-        if self.backend == "onnx":
+        if self.backend in ("onnx", "openai"):
             self._compute_on_the_cpu()
         compared = tuple(getattr(self, f.name) for f in fields(self) if f.compare)
         # Once: a registry hashes the spec at every access.
         change(self, "_hash", hash(compared))
 
     def _compute_on_the_cpu(self) -> None:
-        """What is prepared computes there, in float32: so nothing else is a key."""
+        """What is prepared, or behind an API, has nothing else to choose: so it is no key."""
         for label, only in (("device", "cpu"), ("dtype", "float32")):
             value = getattr(self, label)
             if value not in (None, only):
-                raise ModelSpecError(label, value, f"the backend 'onnx' has {only!r} only")
+                raise ModelSpecError(
+                    label, value, f"the backend {self.backend!r} has {only!r} only"
+                )
             object.__setattr__(self, label, only)
 
     def __hash__(self) -> int:

@@ -13,9 +13,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pytest_embedcache.dropin.after_import import AfterImport
-from pytest_embedcache.dropin.openai_calls import EmbeddingsCall, Names, tokens_of
+from pytest_embedcache.dropin.openai_calls import EmbeddingsCall, Names
 from pytest_embedcache.errors import FakeModelError, ReplayModelError
-from pytest_embedcache.models.remote import RemoteModel, bare_url, is_fake
+from pytest_embedcache.models.openai.answers import tokens_of
+from pytest_embedcache.models.remote import ASKS_ITSELF, RemoteModel, bare_url, is_fake
 from pytest_embedcache.vectors.api import default_cache
 from pytest_embedcache.vectors.calls import Call
 from pytest_embedcache.vectors.encoder import Compute, TextEncoder
@@ -169,7 +170,7 @@ class OpenAIStandIn:
         client, switch = resource._client, self._switch
         if switch is None or not switch.on or not switch.started:
             return None
-        if is_fake(bare_url(str(client.base_url))):
+        if is_fake(bare_url(str(client.base_url))) or hasattr(client, ASKS_ITSELF):
             return None
         cache = self._cache()
         call = EmbeddingsCall.read(arguments)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pytest_embedcache.errors import EncodeError
+from pytest_embedcache.models.openai.answers import rows_of, tokens_of
 from pytest_embedcache.models.remote import RemoteModel, bare_url
 from pytest_embedcache.vectors.calls import read_inputs
 from pytest_embedcache.vectors.decimals import as_written
@@ -15,7 +15,7 @@ from pytest_embedcache.vectors.decimals import as_written
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["EmbeddingsCall", "Names", "is_given", "tokens_of"]
+__all__ = ["EmbeddingsCall", "Names", "is_given"]
 
 #: Arguments that change no vector, and are sent on with what is missing.
 _NEUTRAL = frozenset(("user", "timeout"))
@@ -110,24 +110,9 @@ class EmbeddingsCall:
         return found
 
     def rows(self, answer: Any, count: int) -> np.ndarray:
-        """The vectors of an answer as float32 of shape (count, dimension), row i for text i.
-
-        By the rows' `index`, or in their order where the service gives none.
-
-        Raises `EncodeError` where that is not one row of one length for each text.
-        """
-        import numpy as np
-
+        """The vectors of an answer, as `rows_of` reads them."""
         self._answers.append(answer)
-        listed = list(answer.data or ())
-        places = [getattr(row, "index", None) for row in listed]
-        if places == [None] * len(places):
-            places = list(range(len(places)))
-        rows = {place: _vector(row.embedding) for place, row in zip(places, listed, strict=True)}
-        lengths = {len(row) for row in rows.values()}
-        if len(listed) != count or rows.keys() != set(range(count)) or len(lengths) != 1:
-            raise EncodeError(self.model, count, (len(rows), *sorted(lengths)))
-        return np.stack([rows[place] for place in range(count)])
+        return rows_of(answer, count, self.model)
 
     def response(self, matrix: np.ndarray) -> Any:
         """What the client returns to the caller, in the format that was asked for.
@@ -166,17 +151,3 @@ class EmbeddingsCall:
 
     def _tokens(self, name: str) -> int:
         return sum(tokens_of(answer, name) for answer in self._answers)
-
-
-def tokens_of(answer: Any, name: str = "total_tokens") -> int:
-    """What the usage of an answer says; 0 where it says nothing."""
-    return getattr(getattr(answer, "usage", None), name, None) or 0
-
-
-def _vector(embedding: Any) -> np.ndarray:
-    """float32 of one row: base64, or numbers where the service does not know base64."""
-    import numpy as np
-
-    if isinstance(embedding, str):
-        return np.frombuffer(base64.b64decode(embedding), dtype="<f4").astype(np.float32)
-    return np.array(embedding, dtype=np.float32)

@@ -16,7 +16,7 @@ from pytest_embedcache.models.building import OF_THE_CALLER, build
 from pytest_embedcache.models.flight import Flight, seconds_left
 from pytest_embedcache.models.freed import give_back
 from pytest_embedcache.models.idle import AT_ONCE, NEVER, IdleUnloader, idle
-from pytest_embedcache.models.inflight import InFlight
+from pytest_embedcache.models.inflight import InFlight, one_by_one
 from pytest_embedcache.models.stats import Counts, Status
 from pytest_embedcache.models.turn import turn
 from pytest_embedcache.spec import ModelSpec
@@ -52,7 +52,8 @@ class ModelHandle:
         pristine: The model's state right after it was loaded.
         handed_out: Somebody got it to change it, and so it is never unloaded.
         lent: Somebody got it bare from the registry, and may have changed it as well.
-        encoding: Held around a call of the model: its tokenizer is not safe in threads.
+        encoding: Held around a call of the model: its tokenizer is not safe in threads. Of a
+            backend that `is_concurrent`, held by nobody.
         pinned: It stays, however long nobody uses it.
     """
 
@@ -68,6 +69,7 @@ class ModelHandle:
         idle: tuple[float, IdleUnloader] = (NEVER, idle),
     ) -> None:
         self.spec = spec
+        self._backend = backend
         self.asked_as = asked_as or spec.name
         self.model: Any = None
         self.error: str | None = None
@@ -77,11 +79,10 @@ class ModelHandle:
         self.signature: str | None = None
         self.pristine: tuple[tuple[str, str], ...] = ()
         self.handed_out = False
-        self.encoding = threading.RLock()
+        self.encoding = one_by_one(self._backend)
         self.lent = False
         self.idle_timeout, self._unloader = idle
         self.pinned = False
-        self._backend = backend
         self._artifacts = artifacts
         self._after_import = after_import
         self._lock = threading.Lock()
@@ -229,7 +230,7 @@ class ModelHandle:
     def after_fork(self) -> None:
         """In a forked child: the threads that were loading or encoding do not exist here."""
         self._lock = threading.Lock()
-        self.encoding = threading.RLock()
+        self.encoding = one_by_one(self._backend)
         self._flight = None
         self._in_load = self._in_load and turn.is_mine
         self._in_flight = InFlight()

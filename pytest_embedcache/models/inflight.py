@@ -5,9 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
-__all__ = ["InFlight"]
+__all__ = ["InFlight", "one_by_one"]
+
+
+def one_by_one(backend: object) -> AbstractContextManager[Any]:
+    """Held around a call of a model; by nobody where the backend's models take several at once."""
+    return nullcontext() if getattr(backend, "is_concurrent", False) else threading.RLock()
 
 
 class InFlight:

@@ -7,15 +7,27 @@ changed, and everything is computed anew.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pytest_embedcache.encoding import digest
 
-__all__ = ["DIMENSIONS", "RemoteModel", "bare_url", "faking", "is_fake"]
+__all__ = [
+    "ASKS_ITSELF",
+    "DIMENSIONS",
+    "RemoteModel",
+    "asks_itself",
+    "bare_url",
+    "fake_at",
+    "faking",
+    "is_fake",
+]
+
+_Client = TypeVar("_Client")
 
 VERSION = "embedcache-remote-1"
 #: Of OpenAI's models, as its documentation has them.
@@ -90,19 +102,41 @@ def bare_url(url: str) -> str:
     return f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
 
 
-_fakes: set[str] = set()
+#: Of a client: an attribute of those that are ours, and that no drop-in answers for. It would wait
+#: for the vectors that it was asked to compute.
+ASKS_ITSELF = "_embedcache_asks_itself"
+
+
+def asks_itself(client: _Client) -> _Client:
+    """The client, marked."""
+    setattr(client, ASKS_ITSELF, True)
+    return client
+
+
+#: By origin, something that no other fake has.
+_fakes: dict[str, str] = {}
 
 
 @contextmanager
 def faking(origin: str) -> Iterator[None]:
     """Inside, what is at `origin` is a fake, whose vectors no store of real ones may see."""
-    _fakes.add(origin)
+    _fakes[origin] = os.urandom(8).hex()
     try:
         yield
     finally:
-        _fakes.discard(origin)
+        _fakes.pop(origin, None)
+
+
+def fake_at(base_url: str) -> str | None:
+    """What tells the fake that answers at this URL from any other; None where there is none."""
+    found = (
+        name
+        for origin, name in _fakes.items()
+        if base_url == origin or base_url.startswith(f"{origin}/")
+    )
+    return next(found, None)
 
 
 def is_fake(base_url: str) -> bool:
     """Whether a fake answers at this URL."""
-    return any(base_url == origin or base_url.startswith(f"{origin}/") for origin in _fakes)
+    return fake_at(base_url) is not None

@@ -106,8 +106,10 @@ class CachedModel(Delegating):
             return found
 
         def compute(model: Any, missing: list[str], quiet: bool) -> Any:
+            from pytest_embedcache.vectors.billed import encoded  # a hit has no use for it
+
             shown = options | ({"show_progress_bar": False} if quiet else {})
-            return model.encode(missing, convert_to_numpy=True, **self._inner(model, call, shown))
+            return encoded(model, missing, self._encoder.count, **self._inner(model, call, shown))
 
         texts, single = read_inputs(inputs)
         whole = output_value == "sentence_embedding" and pool is None

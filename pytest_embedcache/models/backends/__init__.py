@@ -43,9 +43,28 @@ class Backend(Protocol):
         """
 
 
+class _Late:
+    """A backend whose module is imported when it is first asked for something."""
+
+    def __init__(self, module: str, name: str) -> None:
+        self._module = f"{__name__}.{module}"
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute == "_backend":
+            from importlib import import_module
+
+            self._backend = getattr(import_module(self._module), self._name)()
+            return self._backend
+        return getattr(self._backend, attribute)
+
+
+_OPENAI: Any = _Late("openai", "OpenAIBackend")
+
 BACKENDS: dict[str, Backend] = {
     "torch": TorchBackend(),
     "onnx": OnnxBackend(),
+    "openai": _OPENAI,
 }
 
 
