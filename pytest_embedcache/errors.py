@@ -17,6 +17,8 @@ __all__ = [
     "FakeModelError",
     "FakeTextError",
     "FetchError",
+    "HostError",
+    "HostLostError",
     "IndexDamagedError",
     "IndexEntryError",
     "IndexMismatchError",
@@ -479,6 +481,24 @@ class SpeedupError(EmbedCacheError, AssertionError):
     def __init__(self, outcome: str, message: str) -> None:
         super().__init__(message)
         self.outcome = outcome
+
+
+class HostError(EmbedCacheError, ConnectionError):
+    """The model host does not serve this; the process that asked can do it by itself.
+
+    Attribute: `reason`.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the model host does not serve this ({reason}); load the model here")
+        self.reason = reason
+
+
+class HostLostError(HostError):
+    """The model host is gone, or does not answer.
+
+    Attribute: `reason`.
+    """
 
 
 class MeasurementFileError(EmbedCacheError, ValueError):

@@ -17,6 +17,7 @@ from pytest_embedcache.models.flight import Flight, seconds_left
 from pytest_embedcache.models.freed import give_back
 from pytest_embedcache.models.idle import AT_ONCE, NEVER, IdleUnloader, idle
 from pytest_embedcache.models.inflight import InFlight, one_by_one
+from pytest_embedcache.models.near import Near
 from pytest_embedcache.models.stats import Counts, Status
 from pytest_embedcache.models.turn import turn
 from pytest_embedcache.spec import ModelSpec
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["OF_THE_CALLER", "Counts", "ModelHandle", "Status"]
 
 
-class ModelHandle:
+class ModelHandle(Near):
     """Holds the model of one resolved spec, and loads it once however many ask.
 
     Args:
@@ -45,8 +46,7 @@ class ModelHandle:
     Attributes:
         model: The model, None unless it is ready. Reading it is the whole of a hit; who encodes
             with it uses `using`, and who may change it `hand_out`.
-        error: What the last attempt failed with, as text (the exception would keep every frame
-            that it passed through), None where it succeeded.
+        error: What the last attempt failed with, as text (an exception keeps frames), or None.
         load_time: Seconds of the last load, None before.
         signature: Of the files that were loaded, None where they changed meanwhile.
         pristine: The model's state right after it was loaded.
@@ -54,7 +54,7 @@ class ModelHandle:
         lent: Somebody got it bare from the registry, and may have changed it as well.
         encoding: Held around a call of the model: its tokenizer is not safe in threads. Of a
             backend that `is_concurrent`, held by nobody.
-        pinned: It stays, however long nobody uses it.
+        pinned: It stays, however long unused.
     """
 
     def __init__(
@@ -195,7 +195,7 @@ class ModelHandle:
         return True
 
     @contextmanager
-    def held(self) -> Iterator[Any]:
+    def held(self, *, here: bool = True) -> Iterator[Any]:
         """The model, loaded, and not unloaded inside; its time without use begins at the end."""
         try:
             with self._in_flight.entered():
@@ -205,7 +205,7 @@ class ModelHandle:
                 self._unloader.used(self)
 
     @contextmanager
-    def using(self) -> Iterator[Any]:
+    def using(self, *, here: bool = True) -> Iterator[Any]:
         """As `held`, and for one thread at a time."""
         # Loaded first: a load may need a model that others are using.
         with self.held() as model, self.encoding:

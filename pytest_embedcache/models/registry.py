@@ -59,6 +59,8 @@ class ModelRegistry:
         idle_timeout: float | None = None,
         unloader: IdleUnloader = idle,
     ) -> None:
+        #: Of handles; where a host has the models, another class.
+        self.make_handle: Callable[..., ModelHandle] = ModelHandle
         self.after_import = after_import
         self.idle_timeout = default_idle_timeout() if idle_timeout is None else idle_timeout
         self._unloader = unloader
@@ -213,7 +215,7 @@ class ModelRegistry:
         with self._lock:
             handle = self._handles.get(resolved)
             if handle is None:
-                handle = self._handles[resolved] = ModelHandle(
+                handle = self._handles[resolved] = self.make_handle(
                     resolved,
                     self._backend(resolved),
                     artifacts=self.artifacts,

@@ -24,10 +24,10 @@ class _Fake:
     def __init__(self, model: FakeEmbeddingModel) -> None:
         self._model = model
 
-    def held(self) -> AbstractContextManager[None]:
+    def held(self, *, here: bool = True) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def using(self) -> AbstractContextManager[FakeEmbeddingModel]:
+    def using(self, *, here: bool = True) -> AbstractContextManager[FakeEmbeddingModel]:
         return nullcontext(self._model)
 
     def state(self) -> tuple[tuple[str, str], ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_embedcache.errors import EncodeError
@@ -13,7 +13,7 @@ from pytest_embedcache.models.roles import ROLES, prompt_name_of
 from pytest_embedcache.models.watching import watched
 from pytest_embedcache.spec import ModelSpec
 from pytest_embedcache.vectors.cache import VectorCache
-from pytest_embedcache.vectors.calls import PRECISIONS, Call, read_inputs
+from pytest_embedcache.vectors.calls import PRECISIONS, Call, beside_loop, read_inputs
 from pytest_embedcache.vectors.delegation import Delegating
 from pytest_embedcache.vectors.encoder import TextEncoder
 from pytest_embedcache.vectors.keys import KeyFields
@@ -97,10 +97,13 @@ class CachedModel(Delegating):
             """The whole call to the model, its errors and all."""
             form = {"precision": precision, "pool": pool}
             form |= {"convert_to_numpy": convert_to_numpy, "convert_to_tensor": convert_to_tensor}
-            with self._source.handle("encode() of what cannot be stored").using() as model:
+
+            def ask(model: Any) -> Any:
                 arguments = self._inner(model, call, options | form)
                 with watched(self.name, texts):
-                    found = model.encode(inputs, output_value=output_value, **arguments)
+                    return model.encode(inputs, output_value=output_value, **arguments)
+
+            found = self._source.handle("encode() of what cannot be stored").call(ask)
             if texts is not None and not single and len(found) != len(texts):
                 raise EncodeError(self.name, len(texts), tuple(getattr(found, "shape", ())))
             return found
@@ -166,15 +169,15 @@ class CachedModel(Delegating):
 
     async def aencode(self, *args: Any, **kwargs: Any) -> Any:
         """`encode` beside the event loop. Cancelling it cancels nothing that others wait for."""
-        return await _beside(self.encode, *args, **kwargs)
+        return await beside_loop(self.encode, *args, **kwargs)
 
     async def aencode_query(self, *args: Any, **kwargs: Any) -> Any:
         """`encode_query` beside the event loop."""
-        return await _beside(self.encode_query, *args, **kwargs)
+        return await beside_loop(self.encode_query, *args, **kwargs)
 
     async def aencode_document(self, *args: Any, **kwargs: Any) -> Any:
         """`encode_document` beside the event loop."""
-        return await _beside(self.encode_document, *args, **kwargs)
+        return await beside_loop(self.encode_document, *args, **kwargs)
 
     def get_embedding_dimension(self) -> int | None:
         """Columns of what `encode` returns, `truncate_dim` considered; needs no load."""
@@ -294,9 +297,3 @@ def _again(spec: ModelSpec) -> CachedModel:
     from pytest_embedcache.vectors.api import cached_model, default_cache
 
     return cached_model(default_registry(), default_cache(), spec)
-
-
-async def _beside(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    import asyncio  # 11 ms, for those who have a loop and so have imported it
-
-    return await asyncio.to_thread(function, *args, **kwargs)

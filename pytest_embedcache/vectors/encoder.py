@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pytest_embedcache.errors import EncodeError, StoreError
+from pytest_embedcache.errors import EncodeError, HostError, StoreError
 from pytest_embedcache.models import defaults
 from pytest_embedcache.models.handle import ModelHandle
 from pytest_embedcache.models.progress import progress_bar
@@ -90,8 +90,8 @@ class TextEncoder:
                     return None
                 try:
                     return self._cached(texts, keyed, compute, progress, counts)
-                except _ChangedError:
-                    continue
+                except (_ChangedError, HostError):
+                    continue  # what a host does not do is done here the next time
                 except _UnstorableError:
                     counts["bypassed"] = len(texts)
                     return None
@@ -157,8 +157,10 @@ class TextEncoder:
         """
         self._cache.policy.missing(missing, keyed)
         handle = self._source.handle()
-        with handle.held():  # to the end: not unloaded and loaded again between two slices
-            if not self._source.holds(keyed, handle):
+        here = self._cache.policy.here
+        # To the end: not unloaded and loaded again between two slices.
+        with handle.held(here=here) as nearest:
+            if not self._source.holds(keyed, handle, nearest):
                 raise _ChangedError
             flights = self._cache.flights
             fingerprint = keyed.identity.fingerprint
@@ -236,14 +238,14 @@ class TextEncoder:
         fingerprint, name = keyed.identity.fingerprint, keyed.identity.name
         if not self._source.in_one_call:
             compute = self._cache.policy.computing(compute)
-        with handle.using() as model:
+        with handle.using(here=self._cache.policy.here) as model:
             # Before and after: what is computed while the model is changed is nobody's vector.
-            if not self._source.holds(keyed, handle):
+            if not self._source.holds(keyed, handle, model):
                 raise _ChangedError
             start = time.perf_counter()
             rows = _checked(compute(model, texts), len(texts), name)
             seconds = time.perf_counter() - start
-            if not self._source.holds(keyed, handle):
+            if not self._source.holds(keyed, handle, model):
                 raise _ChangedError
         if rows.dtype not in (np.float32, np.float16):
             self._unstorable = weakref.ref(handle)

@@ -19,6 +19,8 @@ class Policy:
 
     #: Texts that are computed and stored together at most; None leaves it to the encoder.
     together: int | None = None
+    #: Whether this process has to compute, and no other may.
+    here = False
     #: Whether nothing but the recordings may be asked.
     replays = False
 

@@ -167,6 +167,7 @@ class RecordPolicy(Policy):
 
     #: Each is in the spool before the next is computed.
     together = 1
+    here = True
 
     def __init__(self, store: RecordStore, aliases: Mapping[str, str]) -> None:
         self._store = store

@@ -24,7 +24,7 @@ def identity_of(remote: RemoteModel) -> Identity:
 class _Service:
     """Stands where a loaded model's handle does: always there, for any number of calls at once."""
 
-    def held(self) -> AbstractContextManager[None]:
+    def held(self, *, here: bool = True) -> AbstractContextManager[None]:
         return nullcontext()
 
     using = held
@@ -49,7 +49,7 @@ class RemoteSource(ModelSource):
     def handle(self, needed: str = "this") -> Any:
         return self._service
 
-    def holds(self, keyed: Keyed, handle: Any) -> bool:
+    def holds(self, keyed: Keyed, handle: Any, model: Any) -> bool:
         return True
 
 

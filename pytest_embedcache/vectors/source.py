@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pytest_embedcache import notices
-from pytest_embedcache.errors import EmbedCacheError, ExportError, KeyFieldError
+from pytest_embedcache.errors import EmbedCacheError, ExportError, HostError, KeyFieldError
 from pytest_embedcache.models import background
 from pytest_embedcache.models.handle import ModelHandle
 from pytest_embedcache.models.identity import Identity
@@ -124,7 +124,7 @@ class ModelSource:
         """Load what a text that is not stored will need; `pin` keeps it for good."""
         handle = self.handle()
         handle.pinned = handle.pinned or pin  # first, or it might go before it is used
-        handle.get(timeout=None)
+        handle.nearest()
 
     def start_loading(self) -> None:
         """`preload` in a thread beside this one; nothing where it is done, or under way."""
@@ -156,8 +156,13 @@ class ModelSource:
             return None
         return None if maker is None else Keyed(maker, identity, state)
 
-    def holds(self, keyed: Keyed, handle: ModelHandle) -> bool:
-        """Whether the keys are those of the loaded model as it is now."""
+    def holds(self, keyed: Keyed, handle: ModelHandle, model: Any) -> bool:
+        """Whether the keys are those of the model that computes, as it is now."""
+        if handle.is_elsewhere(model):
+            return self._is_elsewhere(handle, model) and (keyed.identity, keyed.state) == (
+                self.identity,
+                (),
+            )
         return (
             self.trusts(handle)
             and self.identity == keyed.identity
@@ -175,7 +180,17 @@ class ModelSource:
             if handle.signature != self.identity.signature:
                 self._say_untrusted(handle)
                 return False
-        self._learn(handle)
+        self._learn(handle, handle.model)
+        return True
+
+    def _is_elsewhere(self, handle: ModelHandle, model: Any) -> bool:
+        """Whether another process has the very model of `identity`; learns that if need be."""
+        if model.signature != self.identity.signature:
+            self.identity = self.registry.identify(handle.spec)
+            self._learnt = None
+            if model.signature != self.identity.signature:
+                raise HostError("the model's files have changed")
+        self._learn(handle, model)
         return True
 
     def _maker(self, call: Call, identity: Identity, state: State) -> KeyMaker | None:
@@ -197,13 +212,13 @@ class ModelSource:
             self._makers[name] = maker
         return maker
 
-    def _learn(self, handle: ModelHandle) -> None:
+    def _learn(self, handle: ModelHandle, model: Any) -> None:
         """Take the prompts from the loaded model, should the files have told another story."""
         if (self._learnt is not None and self._learnt() is handle) or handle.state():
             return
         identity = self.identity
         metadata = identity.metadata
-        if (model := handle.model) is None:  # unloaded meanwhile: another time
+        if model is None:  # unloaded meanwhile: another time
             return
         prompts = dict(getattr(model, "prompts", metadata.prompts))
         default = getattr(model, "default_prompt_name", metadata.default_prompt_name)

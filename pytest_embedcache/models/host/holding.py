@@ -1,0 +1,135 @@
+"""The models of a host: loaded on demand, each behind what makes batches of its callers' texts."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from pytest_embedcache.errors import HostError
+from pytest_embedcache.models.batching import Batcher
+from pytest_embedcache.models.handle import ModelHandle
+from pytest_embedcache.models.limits import free_memory
+from pytest_embedcache.models.registry import ModelRegistry
+from pytest_embedcache.spec import ModelSpec
+
+__all__ = ["Held", "Holding"]
+
+#: Bytes of memory for each byte of weights, while a model is being built.
+_PER_BYTE = 2.0
+
+
+class Held:
+    """One model, as its files were when it was asked for.
+
+    Its vectors are those of these files and of nothing else: that is looked at around every call.
+
+    Args:
+        handle: The model.
+        signature: Of the files.
+    """
+
+    def __init__(self, handle: ModelHandle, signature: str) -> None:
+        self.handle = handle
+        self.signature = signature
+        self.used = time.monotonic()
+        self.batcher = Batcher(self._encode, handle.asked_as)
+
+    def check(self) -> None:
+        """Raise `HostError` where the loaded model is not, or no longer, the one that is meant."""
+        handle = self.handle
+        if handle.signature != self.signature or handle.may_be_changed or handle.state():
+            raise HostError("the model's files have changed")
+
+    def _encode(self, texts: list[str], options: Mapping[str, Any]) -> Any:
+        with self.handle.using() as model:
+            self.check()
+            return model.encode(texts, convert_to_numpy=True, show_progress_bar=False, **options)
+
+
+class Holding:
+    """All models of a host.
+
+    Args:
+        registry: Loads them.
+        memory: Bytes that are free; None where nobody knows.
+
+    Attributes:
+        progress: Grows whenever something was done: who waits sees that it goes on.
+        asked: How many texts each worker has asked for, by its name.
+    """
+
+    def __init__(self, registry: ModelRegistry, memory: Any = free_memory) -> None:
+        self.registry = registry
+        self.progress = 0
+        self.asked: Counter[str] = Counter()
+        self._memory = memory
+        self._lock = threading.Lock()
+        self._held: dict[str, Held] = {}
+
+    def open(self, spec: ModelSpec, fingerprint: str, signature: str) -> tuple[str, Held]:
+        """The model of a resolved spec, loaded, and the ticket with which it is asked.
+
+        Raises:
+            HostError: It is another model than the worker means.
+            EmbedCacheError: It cannot be loaded.
+        """
+        identity = self.registry.identify(spec)
+        if (identity.fingerprint, identity.signature) != (fingerprint, signature):
+            raise HostError("the model's files are not those that the worker sees")
+        handle = self.registry.handle(spec)
+        ticket = f"{fingerprint}.{signature}.{spec.backend}.{spec.form}.{spec.device}.{spec.dtype}"
+        with self._lock:
+            held = self._held.setdefault(ticket, Held(handle, signature))
+        if not handle.is_loaded:
+            self._make_room(identity.metadata.size)
+        with handle.held():
+            held.check()
+        self.progress += 1
+        return ticket, held
+
+    def rows(
+        self, ticket: str, texts: list[str], options: dict[str, Any], worker: str
+    ) -> list[Any]:
+        """The vectors of `texts`. Raises what the model does, and `HostError`."""
+        held = self._held.get(ticket)
+        if held is None:
+            raise HostError("the model was not opened")
+        with self._lock:
+            self.asked[worker] += len(texts)
+        held.used = time.monotonic()
+        found = held.batcher.rows(texts, options)
+        self.progress += 1
+        return found
+
+    def stats(self) -> dict[str, Any]:
+        """What was loaded, who asked how much, and in which batches; in built-in types."""
+        with self._lock:
+            held = list(self._held.values())
+        batches = [
+            {"name": one.handle.spec.name, **one.batcher.batches.as_dict()}
+            for one in held
+            if one.batcher.batches.asked
+        ]
+        models = [
+            row | {"loaded": self._is_loaded(row)}
+            for row in self.registry.stats().as_dict()["models"]
+        ]
+        return {"models": models, "batches": batches, "asked": dict(self.asked)}
+
+    def _is_loaded(self, row: Mapping[str, Any]) -> bool:
+        asked = (row["name"], row["device"], row["backend"])
+        specs = ((held.handle.spec, held.handle.is_loaded) for held in self._held.values())
+        return any((s.name, s.device or "", s.backend) == asked and on for s, on in specs)
+
+    def _make_room(self, size: int | None) -> None:
+        """Unload what was not used for longest, while the memory would not do for one more."""
+        with self._lock:
+            others = sorted(self._held.values(), key=lambda held: held.used)
+        for held in others:
+            free = self._memory()
+            if size is None or free is None or free >= size * _PER_BYTE:
+                return
+            held.handle.unload()
