@@ -17,7 +17,6 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest_embedcache
 from pytest_embedcache.encoding import digest
 from pytest_embedcache.installed import installed_version
 from pytest_embedcache.models.host.wire import PROTOCOL
@@ -121,7 +120,7 @@ def environment() -> str:
 
     Imports none of the libraries. As it is when it is first asked for.
     """
-    told = [f"protocol {PROTOCOL}", pytest_embedcache.__file__ or "", sys.version, sys.prefix]
+    told = [f"protocol {PROTOCOL}", os.path.abspath(__file__), sys.version, sys.prefix]
     told.append(str(installed_version("pytest-embedcache")))
     for package in _LIBRARIES:
         # By the path alone: a stand-in in sys.modules is of this process.
