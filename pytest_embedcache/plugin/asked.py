@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_embedcache.errors import SettingsError
 from pytest_embedcache.models.strategies import Strategy, strategy_named
-from pytest_embedcache.plugin.settings import Mode, Settings
+from pytest_embedcache.plugin.table import Mode
 
 if TYPE_CHECKING:
+    from pytest_embedcache.plugin.settings import Settings
     from pytest_embedcache.spec import ModelSpec
 
 __all__ = ["Asked", "Wanted", "read"]
@@ -20,8 +19,7 @@ __all__ = ["Asked", "Wanted", "read"]
 Asked = str | os.PathLike[str] | Mapping[str, Any] | Iterable[tuple[str, Any]] | None
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(NamedTuple):
     """A model, where its vectors come from, and when it is loaded; `named` is its backend."""
 
     spec: ModelSpec
@@ -57,4 +55,6 @@ def _mode(value: object) -> Mode:
     for mode in Mode:
         if mode == value:
             return mode
+    from pytest_embedcache.errors import SettingsError
+
     raise SettingsError("mode", value, "the call", f"use {' or '.join(Mode)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytest_embedcache.plugin.counts import Counts
 from pytest_embedcache.plugin.run import Run
-from pytest_embedcache.plugin.settings import Mode
+from pytest_embedcache.plugin.table import Mode
 
 __all__ = ["past_costs", "past_tokens", "remember_costs"]
 
@@ -29,8 +29,7 @@ def remember_costs(run: Run, result: Counts) -> None:
     """Add this run's counts to the history."""
     if run.settings.mode == Mode.FAKE:
         return  # what a fake costs says nothing about models
-    if result["models"] or result["vectors"]:
-        from pytest_embedcache.vectors import history
+    from pytest_embedcache.vectors import history
 
-        vectors = {row["name"]: row for row in result["vectors"]}
-        history.append(run.directory(), history.rows_of(vectors, result["models"]))
+    vectors = {row["name"]: row for row in result["vectors"]}
+    history.append(run.directory(), history.rows_of(vectors, result["models"]))

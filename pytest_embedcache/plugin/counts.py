@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["merge", "serialize", "with_savings"]
+__all__ = ["merge", "no_counts", "serialize", "with_savings"]
 
 Counts = dict[str, Any]
 
@@ -51,6 +51,11 @@ def serialize(
         "notices": dict(notices),
         "gates": [dict(row) for row in gates],
     }
+
+
+def no_counts() -> Counts:
+    """Those of a process that has used nothing."""
+    return serialize((), {}, (), threads=None, notices={})
 
 
 def _row(rows: dict[tuple[str, str], Counts], name: str, device: str) -> Counts:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_embedcache.plugin.fixtures import RUN
 from pytest_embedcache.plugin.marker import marked_dropin
 from pytest_embedcache.plugin.options import asked_early, read_settings
-from pytest_embedcache.plugin.recordings import have_recordings
-from pytest_embedcache.plugin.settings import Mode
+from pytest_embedcache.plugin.table import Mode
+from pytest_embedcache.plugin.waking import wake
 
 if TYPE_CHECKING:
     from pytest_embedcache.dropin.switch import StandIn, Switch
@@ -44,13 +43,14 @@ def _stand_ins(config: pytest.Config, settings: Settings) -> list[StandIn]:
     from pytest_embedcache.dropin.sentence_transformers import SentenceTransformers
     from pytest_embedcache.dropin.shared import SharedModels
     from pytest_embedcache.plugin.imports import as_in_production
+    from pytest_embedcache.plugin.recordings import have_recordings
 
     replaying = settings.mode == Mode.REPLAY
     faking = settings.mode == Mode.FAKE
     stand_ins: list[StandIn] = [
         SentenceTransformers(
             # By name: the run is not there yet.
-            SharedModels(lambda: config.stash[RUN].make_registry(), as_in_production),
+            SharedModels(lambda: wake(config).make_registry(), as_in_production),
             replaying=replaying,
             faking=faking,
             without=faking or (replaying and have_recordings(settings.recordings or "")),

@@ -11,22 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_embedcache.errors import EmbedCacheError
-from pytest_embedcache.plugin.fakes import fakes_of
-from pytest_embedcache.plugin.gates import Gate, WarmLoadGate
-from pytest_embedcache.plugin.run import Run
-from pytest_embedcache.plugin.settings import Mode
+from pytest_embedcache.plugin.table import Mode
+from pytest_embedcache.plugin.waking import wake
 
 if TYPE_CHECKING:
     from pytest_embedcache.models.registry import ModelRegistry
+    from pytest_embedcache.plugin.gates import Gate, WarmLoadGate
     from pytest_embedcache.testing.fake_model import FakeEmbeddingModel
     from pytest_embedcache.testing.fake_openai import FakeOpenAI
     from pytest_embedcache.testing.fakes import FakeEmbeddingModels, FakeSentenceTransformers
     from pytest_embedcache.vectors.store import VectorStore
 
-__all__ = ["MODEL_FIXTURES", "RUN"]
+__all__ = ["FIXTURES", "GATE_FIXTURES", "MODEL_FIXTURES"]
 
-RUN: pytest.StashKey[Run] = pytest.StashKey()
 _OPENAI: pytest.StashKey[FakeOpenAI] = pytest.StashKey()
 
 
@@ -36,8 +33,10 @@ def _model(request: pytest.FixtureRequest) -> Any:
     Its name and device are those of `--embedcache-model` and `--embedcache-device`, or of
     `@pytest.mark.embedcache(model=, device=)` on the test, its class or its module.
     """
+    from pytest_embedcache.errors import EmbedCacheError
+
     try:
-        return request.config.stash[RUN].model(getattr(request, "param", None))
+        return wake(request.config).model(getattr(request, "param", None))
     except EmbedCacheError as error:
         said = f"{type(error).__name__}: {error}"
     # Out here: inside, pytest would show the error again, and the one behind it.
@@ -49,7 +48,7 @@ def _model_factory(request: pytest.FixtureRequest) -> Callable[..., Any]:
 
     What is left out is the run's setting.
     """
-    run = request.config.stash[RUN]
+    run = wake(request.config)
 
     def factory(name: str | None = None, **spec: Any) -> Any:
         return run.model(spec if name is None else {"model": name, **spec})
@@ -59,7 +58,7 @@ def _model_factory(request: pytest.FixtureRequest) -> Callable[..., Any]:
 
 def _registry(request: pytest.FixtureRequest) -> Iterator[ModelRegistry]:
     """A fresh `ModelRegistry` for one test."""
-    run = request.config.stash[RUN]
+    run = wake(request.config)
     registry = run.make_registry()
     yield registry
     run.retire(registry)
@@ -67,7 +66,7 @@ def _registry(request: pytest.FixtureRequest) -> Iterator[ModelRegistry]:
 
 def _store(request: pytest.FixtureRequest) -> VectorStore:
     """The run's vector store: what all workers and runs of this machine share."""
-    store = request.config.stash[RUN].cache(Mode.AUTO).store
+    store = wake(request.config).cache(Mode.AUTO).store
     assert store is not None
     return store
 
@@ -80,7 +79,7 @@ def _fake(
     The default registry and store are empty and the cache directory a private one meanwhile. What
     `embedding_model` gives is real all the same.
     """
-    run = request.config.stash[RUN]
+    run = wake(request.config)
     if run.fakes is not None:  # the test has the twin, too
         yield run.fakes
         return
@@ -111,32 +110,40 @@ def _fake_model(request: pytest.FixtureRequest) -> Iterator[FakeEmbeddingModel]:
 
     It notes its calls, and misbehaves on request (`fake_embedding_model.faults`).
     """
+    from pytest_embedcache.plugin.fakes import fakes_of
+
     with fakes_of(request) as fakes:
         yield fakes.one
 
 
 def _fake_model_factory(request: pytest.FixtureRequest) -> Iterator[FakeEmbeddingModels]:
     """`factory(name, kind=…, dimension=…)`: any fake; all of them note in `factory`."""
+    from pytest_embedcache.plugin.fakes import fakes_of
+
     with fakes_of(request) as fakes:
         yield fakes.factory
 
 
 def _no_real_models(request: pytest.FixtureRequest) -> Iterator[None]:
     """Loading a real model is an error, for as long as a test has this."""
-    with request.config.stash[RUN].guard.set(True):
+    with wake(request.config).guard.set(True):
         yield
 
 
 def _speedup(request: pytest.FixtureRequest) -> Gate:
     """`speedup(baseline=, contender=, at_least=)` fails unless the one takes so many times as long
     as the other, measured in this run, in turns, until that is sure."""
-    return Gate(request.config.stash[RUN], request.node)
+    from pytest_embedcache.plugin.gates import Gate
+
+    return Gate(wake(request.config), request.node)
 
 
 def _warm_load_speedup(request: pytest.FixtureRequest) -> WarmLoadGate:
     """`warm_load_speedup(model, at_least=10)`: a warm model gives its vector so many times sooner
     than a cold one, and no load is made twice."""
-    return WarmLoadGate(request.config.stash[RUN], request.node)
+    from pytest_embedcache.plugin.gates import WarmLoadGate
+
+    return WarmLoadGate(wake(request.config), request.node)
 
 
 embedding_model = pytest.fixture(scope="session", name="embedding_model")(_model)
@@ -176,3 +183,16 @@ embedcache_warm_load_speedup = pytest.fixture(name="embedcache_warm_load_speedup
 
 #: Those that the marker reaches.
 MODEL_FIXTURES = {"embedding_model": _model, "embedcache_model": _model}
+GATE_FIXTURES = frozenset(
+    ("speedup", "embedcache_speedup", "warm_load_speedup", "embedcache_warm_load_speedup")
+)
+#: All of them, by name.
+FIXTURES = GATE_FIXTURES | {
+    *MODEL_FIXTURES,
+    *("embedding_model_factory", "embedcache_model_factory", "vector_store", "embedcache_store"),
+    *("model_registry", "embedcache_registry", "fake_openai", "embedcache_fake_openai"),
+    *("fake_sentence_transformer", "embedcache_fake_sentence_transformer"),
+    *("fake_embedding_model", "embedcache_fake_model"),
+    *("fake_embedding_model_factory", "embedcache_fake_model_factory"),
+    *("no_real_models", "embedcache_no_real_models"),
+}

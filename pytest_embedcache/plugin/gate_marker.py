@@ -13,12 +13,8 @@ from pytest_embedcache.plugin.benchmark import measured_benchmarks, note, why_of
 from pytest_embedcache.plugin.gates import Gates, skip
 from pytest_embedcache.plugin.marker import MarkerError
 
-__all__ = ["GATE_MARKER", "Asked", "asked_of", "judge_marked", "skip_unmeasured"]
+__all__ = ["Asked", "asked_of", "judge_marked", "skip_unmeasured"]
 
-GATE_MARKER = (
-    "embedcache_speedup(over=, at_least=): this benchmark has to be so many times quicker than the "
-    "benchmark of that name, in the same run"
-)
 _NAME = "embedcache_speedup"
 
 

@@ -10,40 +10,42 @@ import pytest
 
 from pytest_embedcache.errors import LockTimeoutError, SpeedupError
 from pytest_embedcache.plugin.benchmark import publish
+from pytest_embedcache.plugin.fixtures import GATE_FIXTURES
 
 if TYPE_CHECKING:
     from pytest_embedcache.plugin.run import Run
     from pytest_embedcache.testing.speedup import Speedup
 
-__all__ = ["GATE_FIXTURES", "NOT_MEASURED", "Gate", "Gates", "WarmLoadGate", "group_gates", "skip"]
+__all__ = ["NOT_MEASURED", "Gate", "Gates", "WarmLoadGate", "group_gates", "skip"]
 
 NOT_MEASURED = "not measured"
 #: One xdist group: with `--dist loadgroup` one worker has all gates.
 GROUP = "embedcache_gates"
-GATE_FIXTURES = frozenset(
-    ("speedup", "embedcache_speedup", "warm_load_speedup", "embedcache_warm_load_speedup")
-)
 Row = dict[str, Any]
 
 
 class Gates:
     """The gates of one process: rows of built-in types, in the order of their verdicts.
 
-    `workers` is the number of processes of the run.
+    `workers` is the number of processes of the run, `left_out` the tests that were collected and
+    deselected.
     """
 
-    def __init__(self, mode: str, workers: int = 1) -> None:
+    def __init__(self, mode: str, workers: int = 1, left_out: Sequence[pytest.Item] = ()) -> None:
         self.mode = mode
         self.workers = workers
         self.rows: list[Row] = []
-        #: Names and ids of tests that were collected and then left out.
-        self.deselected: set[str] = set()
+        self._left_out = left_out
 
-    def left_out(self, items: Sequence[pytest.Item]) -> None:
-        """Note tests that were deselected, by every name that a marker may have for them."""
-        for item in items:
-            names = item.nodeid, item.name, getattr(item, "originalname", None)
-            self.deselected.update(name for name in names if name)
+    @property
+    def deselected(self) -> set[str]:
+        """What was left out, by every name that a marker may have for it."""
+        return {
+            name
+            for item in self._left_out
+            for name in (item.nodeid, item.name, getattr(item, "originalname", None))
+            if name
+        }
 
     def add(self, test: str, found: Speedup, name: str | None = None) -> Row:
         """List a verdict; returns its row."""

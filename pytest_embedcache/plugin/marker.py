@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pytest_embedcache.models.strategies import strategy_named
-from pytest_embedcache.plugin.settings import Mode
+from pytest_embedcache.plugin.table import Mode
 
 __all__ = ["KEYS", "apply_marker", "marked", "marked_dropin"]
 

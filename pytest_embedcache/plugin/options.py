@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_embedcache.errors import SettingsError
-from pytest_embedcache.plugin.ci import on_ci
-from pytest_embedcache.plugin.recordings import have_recordings
-from pytest_embedcache.plugin.settings import FLAG, SETTINGS, Mode, Settings, resolve
+from pytest_embedcache.plugin.table import FLAG, SETTINGS, Mode
 
-__all__ = ["MARKER", "STUB_MISSING", "add_options", "asked_early", "read_ini", "read_settings"]
+if TYPE_CHECKING:
+    from pytest_embedcache.plugin.settings import Settings
 
-MARKER = (
-    "embedcache(model=, device=, strategy=, mode=, dropin=, no_models=): what embedding_model is "
-    "in this test, with dropin=False that nothing stands in, and whether a real model may be "
-    "loaded; keys that are left out keep the run's setting"
-)
+__all__ = [
+    "STUB_MISSING",
+    "add_options",
+    "asked_early",
+    "read_ini",
+    "read_settings",
+    "recorded_on_ci",
+    "something_set",
+]
+
 STUB_MISSING = "embedcache_stub_missing"
 #: Where recordings are, beside the ini file or else in the root directory.
 RECORDINGS = os.path.join("tests", "embeddings")
@@ -64,6 +67,17 @@ def asked_early(config: pytest.Config, name: str) -> bool:
     return False
 
 
+def something_set(config: pytest.Config) -> bool:
+    """Whether any setting is given anywhere, good or bad."""
+    options = _options(config)
+    return any(
+        options.get(row.key) is not None
+        or os.environ.get(row.variable)
+        or read_ini(config, row.key) is not None
+        for row in SETTINGS
+    )
+
+
 def _options(config: pytest.Config) -> dict[str, Any]:
     """The command line: parsed as far as it is known before the conftests, and then as a whole."""
     given = {name: value for name, value in vars(config.option).items() if value is not None}
@@ -72,9 +86,12 @@ def _options(config: pytest.Config) -> dict[str, Any]:
 
 def read_settings(config: pytest.Config) -> Settings:
     """Read every option, so that a bad one ends the run before it has begun."""
+    from pytest_embedcache.errors import SettingsError
+    from pytest_embedcache.plugin.settings import resolve
+
+    base = _base(config)
+    options = _options(config)
     try:
-        base = config.inipath.parent if config.inipath else config.rootpath
-        options = _options(config)
         settings = resolve(
             {row.key: options.get(row.key) for row in SETTINGS},
             os.environ,
@@ -84,13 +101,37 @@ def read_settings(config: pytest.Config) -> Settings:
     except SettingsError as error:
         raise pytest.UsageError(str(error)) from error
     if settings.recordings is None:
-        settings = replace(settings, recordings=os.path.abspath(base / RECORDINGS))
+        settings = settings.changed(recordings=_beside_ini(config))
     return _as_on_ci(settings)
+
+
+def _base(config: pytest.Config) -> Path:
+    return config.inipath.parent if config.inipath else config.rootpath
+
+
+def _beside_ini(config: pytest.Config) -> str:
+    """Where recordings are if nobody says otherwise."""
+    return os.path.abspath(_base(config) / RECORDINGS)
+
+
+def recorded_on_ci(config: pytest.Config) -> bool:
+    """Whether this is CI, and there are recordings where they are if nobody says otherwise."""
+    return _replays(_beside_ini(config))
+
+
+def _replays(recordings: str) -> bool:
+    from pytest_embedcache.plugin.ci import on_ci
+
+    if not on_ci():
+        return False
+    from pytest_embedcache.plugin.recordings import have_recordings
+
+    return have_recordings(recordings)
 
 
 def _as_on_ci(settings: Settings) -> Settings:
     """On CI, where there are recordings, the mode is `replay` if nobody said otherwise."""
-    if "mode" not in settings.given and on_ci() and have_recordings(settings.recordings or ""):
+    if "mode" not in settings.given and _replays(settings.recordings or ""):
         given = {"mode": "CI is set, and there are recordings", **settings.given}
-        return replace(settings, mode=Mode.REPLAY.value, given=given)
+        return settings.changed(mode=Mode.REPLAY.value, given=given)
     return settings

@@ -6,11 +6,12 @@ import gc
 import logging
 import sys
 from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_embedcache.plugin.settings import Settings
+if TYPE_CHECKING:
+    from pytest_embedcache.plugin.settings import Settings
 
 __all__ = ["OwnProcess"]
 

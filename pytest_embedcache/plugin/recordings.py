@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_embedcache.plugin.running import running_test
-from pytest_embedcache.plugin.settings import Mode, Settings
+from pytest_embedcache.plugin.table import Mode
 
 if TYPE_CHECKING:
     from pytest_embedcache.errors import ReplayMissError
+    from pytest_embedcache.plugin.settings import Settings
     from pytest_embedcache.vectors.api import StoreSettings
     from pytest_embedcache.vectors.cache import VectorCache
     from pytest_embedcache.vectors.replay_misses import Misses
@@ -45,14 +46,20 @@ def have_recordings(directory: str) -> bool:
 class RunRecordings:
     """Costs nothing until a model is asked for.
 
-    `directory` gives the run's cache directory. `name` is that of a distributed run.
+    `directory` gives the run's cache directory. `name` is that of a distributed run. `left_out` are
+    the tests that were collected and deselected.
     """
 
-    def __init__(self, settings: Settings, directory: Callable[[], Path], name: str | None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        directory: Callable[[], Path],
+        name: str | None,
+        left_out: Sequence[pytest.Item] = (),
+    ) -> None:
         self.settings = settings
         self.path = Path(settings.recordings or "")
-        #: Tests that were collected and deselected.
-        self.deselected = 0
+        self._left_out = left_out
         self._directory = directory
         self.name = name or f"process {os.getpid()}"
         self._stores: dict[Mode, Any] = {}
@@ -149,5 +156,5 @@ class RunRecordings:
             "used": used,
             "absent": [key.hex() for keys in absent.values() for key in keys],
             "misses": [miss.as_dict() for miss in self._misses.all()] if self._misses else [],
-            "deselected": self.deselected,
+            "deselected": len(self._left_out),
         }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_embedcache.plugin.recordings import RECORDING, Found, RunRecordings
-from pytest_embedcache.plugin.settings import Mode
+from pytest_embedcache.plugin.table import Mode
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,10 +6,13 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pytest_embedcache.plugin.counts import Counts
-from pytest_embedcache.plugin.settings import SETTINGS, Settings
+from pytest_embedcache.plugin.table import SETTINGS
+
+if TYPE_CHECKING:
+    from pytest_embedcache.plugin.counts import Counts
+    from pytest_embedcache.plugin.settings import Settings
 
 __all__ = ["LINES", "header", "shown_settings", "summary", "write_file", "write_json"]
 

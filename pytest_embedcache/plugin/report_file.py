@@ -7,7 +7,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from pytest_embedcache.models import defaults
-from pytest_embedcache.plugin.settings import Settings
+from pytest_embedcache.plugin.timeline import Timeline
 
 if TYPE_CHECKING:
     import pytest
@@ -15,34 +15,25 @@ if TYPE_CHECKING:
     from pytest_embedcache.plugin.counts import Counts
     from pytest_embedcache.plugin.durations import Durations
     from pytest_embedcache.plugin.run import Run
-    from pytest_embedcache.plugin.timeline import Timeline
+    from pytest_embedcache.plugin.settings import Settings
 
 __all__ = ["Watcher", "register_durations", "write_report"]
 
 
 class Watcher:
-    """Notes what this process loads and computes, where a report was asked for."""
+    """Notes what this process loads and computes, from now on, for the report."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._timeline: Timeline | None = None
-
-    def start(self) -> None:
-        """Begin."""
-        if self._settings.report:
-            from pytest_embedcache.plugin.timeline import Timeline
-
-            self._timeline = Timeline(texts=self._settings.report_texts)
-            self._before, defaults.watch = defaults.watch, self._timeline
+        self._timeline = Timeline(texts=settings.report_texts)
+        self._before, defaults.watch = defaults.watch, self._timeline
 
     def stop(self) -> None:
         """End; whoever watched before does so again."""
-        if self._timeline is not None:
-            defaults.watch = self._before
+        defaults.watch = self._before
 
     def counts(self) -> dict[str, Any]:
         """What goes with the counts of this process."""
-        return {} if self._timeline is None else {"timeline": self._timeline.as_dict()}
+        return {"timeline": self._timeline.as_dict()}
 
 
 def register_durations(config: pytest.Config) -> Durations:

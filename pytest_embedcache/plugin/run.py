@@ -8,26 +8,27 @@ import weakref
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_embedcache.errors import EmbedCacheError
 from pytest_embedcache.models import defaults
-from pytest_embedcache.plugin.asked import Asked, read
 from pytest_embedcache.plugin.counts import Counts, serialize
-from pytest_embedcache.plugin.fakes import ModelGuard, fake_backends
-from pytest_embedcache.plugin.gates import Gates
+from pytest_embedcache.plugin.guard import ModelGuard
 from pytest_embedcache.plugin.process import OwnProcess
 from pytest_embedcache.plugin.recordings import RunRecordings
-from pytest_embedcache.plugin.settings import Mode, Settings
+from pytest_embedcache.plugin.table import Mode
+from pytest_embedcache.plugin.waking import DESELECTED
 
 if TYPE_CHECKING:
     from pytest_embedcache.models.backends import Backend
     from pytest_embedcache.models.registry import ModelRegistry
+    from pytest_embedcache.plugin.asked import Asked
+    from pytest_embedcache.plugin.gates import Gates
+    from pytest_embedcache.plugin.settings import Settings
     from pytest_embedcache.testing.fakes import FakeSentenceTransformers
     from pytest_embedcache.vectors.cache import VectorCache
     from pytest_embedcache.vectors.policy import Policy
@@ -36,13 +37,13 @@ if TYPE_CHECKING:
 __all__ = ["Run"]
 
 
-@dataclass
 class _Use:
     """How many tests had a model. A device that was left open is known once it is loaded."""
 
-    name: str
-    device: str
-    count: int = 0
+    def __init__(self, name: str, device: str) -> None:
+        self.name = name
+        self.device = device
+        self.count = 0
 
 
 class Run:
@@ -65,8 +66,10 @@ class Run:
         self.process = OwnProcess(settings, workers, config)
         #: What the fixture of fakes gives, while a test has it; its twin gives the same.
         self.fakes: FakeSentenceTransformers | None = None
-        self.gates = Gates(settings.gates, workers)
-        self.recordings = RunRecordings(settings, self.directory, name)
+        #: Tests that were collected and deselected.
+        self.left_out = config.stash[DESELECTED] if config else []
+        self._workers = workers
+        self.recordings = RunRecordings(settings, self.directory, name, self.left_out)
         #: Forbids real models where the option, the marker or a fixture says so.
         self.guard = ModelGuard()
         self._guarding = ExitStack()
@@ -93,7 +96,7 @@ class Run:
         self._table_before = defaults.backends
         fake = self.settings.mode == Mode.FAKE
         if fake:  # for registries of code under test, too
-            defaults.backends = fake_backends(self)
+            defaults.backends = self._fakes()
         if self.settings.no_models:
             self._guarding.enter_context(self.guard.set(True))
         self._strategy_before = defaults.strategy
@@ -107,7 +110,7 @@ class Run:
             self._registries.append(found)
             found.after_import = self.process.after_import
             self.process.before_models()
-            found.backends = fake_backends(self) if fake else self._table(found.backends)
+            found.backends = self._fakes() if fake else self._table(found.backends)
             if fake:
                 found.clear()  # what a conftest has loaded is real
             if found.stats().loads:
@@ -118,6 +121,8 @@ class Run:
 
     def _adopt_cache(self, found: VectorCache) -> None:
         """Let models that were made before read and write what the run's settings say."""
+        from pytest_embedcache.errors import EmbedCacheError
+
         mode = Mode(self.settings.mode)
         try:
             ours = self.cache(mode)
@@ -168,7 +173,7 @@ class Run:
             if fake not in self._shared:
                 # By name, since a test's fakes stand in for a table that is left open: what a
                 # session fixture keeps is real, whichever test asks for it first.
-                table = fake_backends(self) if fake else self._table(None)
+                table = self._fakes() if fake else self._table(None)
                 self._shared[fake] = self._made(self.root, table)
             return self._shared[fake]
 
@@ -200,6 +205,11 @@ class Run:
 
         return PinnedBackends(table, Pins(self.directory(), self.name))
 
+    def _fakes(self) -> Mapping[str, Backend]:
+        from pytest_embedcache.plugin.fakes import fake_backends
+
+        return fake_backends(self)
+
     def retire(self, registry: ModelRegistry) -> None:
         """Keep a registry's counts, and let it and its models go."""
         registry.clear()
@@ -218,6 +228,8 @@ class Run:
             return self._caches[mode]
 
     def _opened(self, mode: Mode) -> VectorCache:
+        from dataclasses import replace
+
         from pytest_embedcache.vectors.api import StoreSettings
         from pytest_embedcache.vectors.cache import VectorCache
 
@@ -245,6 +257,7 @@ class Run:
         from pytest_embedcache.plugin.imports import as_in_production
 
         with as_in_production():  # the first call imports numpy, and half of this package
+            from pytest_embedcache.plugin.asked import read
             from pytest_embedcache.vectors.api import by_strategy
 
             wanted = read(self.settings, asked)
@@ -264,6 +277,13 @@ class Run:
             return
         if use is not None:
             use.count += 1
+
+    @cached_property
+    def gates(self) -> Gates:
+        """The speed-up gates of this process."""
+        from pytest_embedcache.plugin.gates import Gates
+
+        return Gates(self.settings.gates, self._workers, self.left_out)
 
     @property
     def root(self) -> str:
@@ -298,5 +318,5 @@ class Run:
             (cache.tallies.as_dict() for cache in self._caches.values()),
             threads=self.process.threads,
             notices=notices.counts(),
-            gates=self.gates.rows,
+            gates=self.gates.rows if "gates" in self.__dict__ else (),
         )

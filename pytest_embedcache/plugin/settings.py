@@ -2,229 +2,66 @@
 
 from __future__ import annotations
 
-import enum
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from pytest_embedcache.errors import SettingsError
-from pytest_embedcache.models.strategies import STRATEGIES
-from pytest_embedcache.plugin import values
+from pytest_embedcache.plugin.table import MODEL, PATH, SETTINGS
 
-__all__ = ["FLAG", "SETTINGS", "Mode", "Setting", "Settings", "resolve"]
-
-DEFAULT_MODEL = "all-MiniLM-L6-v2"
-
-PATH = "PATH"
-MODEL = "NAME"
-#: What becomes of a speed-up gate.
-GATES = ("fail", "report", "off")
-#: On the command line it takes no value.
-FLAG = ""
+__all__ = ["Settings", "resolve"]
 
 
-@dataclass(frozen=True)
-class Setting:
-    """One row: `--embedcache-<name>`, ini `embedcache_<name>`, `EMBEDCACHE_<NAME>`."""
-
-    name: str
-    metavar: str
-    help: str
-    parse: Callable[[str], Any]
-    default: Any = None
-    #: Never shown: it may hold a password.
-    secret: bool = False
-
-    @property
-    def flag(self) -> str:
-        return f"--embedcache-{self.name.replace('_', '-')}"
-
-    @property
-    def key(self) -> str:
-        return f"embedcache_{self.name}"
-
-    @property
-    def variable(self) -> str:
-        return self.key.upper()
-
-
-class Mode(enum.StrEnum):
-    """Where the vectors of a run come from."""
-
-    AUTO = "auto"
-    LIVE = "live"
-    RECORD = "record"
-    REPLAY = "replay"
-    RERECORD = "rerecord"
-    FAKE = "fake"
-
-
-SETTINGS = (
-    Setting("model", MODEL, "the model of the fixture embedding_model", values.text, DEFAULT_MODEL),
-    Setting("device", "DEVICE", "its device: cpu, cuda, mps, … or auto", values.device, "cpu"),
-    Setting(
-        "mode",
-        "|".join(Mode),
-        "auto reads vectors from the store and writes new ones, live computes every one, record "
-        "keeps new ones in the recordings, replay has those alone, rerecord makes them anew, fake "
-        "needs no model: its vectors are those of FakeEmbeddingModel",
-        values.one_of(*Mode),
-        Mode.AUTO.value,
-    ),
-    Setting(
-        "strategy",
-        "|".join(STRATEGIES),
-        "when models are loaded, and in which form; get_model obeys it too",
-        values.one_of(*STRATEGIES),
-        "lazy",
-    ),
-    Setting(
-        "model_timeout",
-        "SECONDS",
-        "without use after which a model is unloaded; 0 is at once, -1 never",
-        values.idle_timeout,
-        -1.0,
-    ),
-    Setting(
-        "dir",
-        PATH,
-        "directory of prepared models and stored vectors, shared by all runs",
-        values.text,
-    ),
-    Setting(
-        "threads",
-        "auto|N|off",
-        "torch's threads in each process; auto divides the cores among the xdist workers",
-        values.threads,
-        "auto",
-    ),
-    Setting(
-        "redis_url",
-        "URL",
-        "a Redis that several machines share, for vectors",
-        values.redis_url,
-        secret=True,
-    ),
-    Setting(
-        "cache_max_size", "BYTES", "bound of the vectors on this machine", values.count, 4 * 2**30
-    ),
-    Setting("cache_ttl", "SECONDS", "after which a stored vector is computed anew", values.count),
-    Setting(
-        "dropin",
-        FLAG,
-        "let SentenceTransformer and its like be ours in code that nobody edits",
-        values.flag,
-        False,
-    ),
-    Setting(
-        "dropin_defer",
-        FLAG,
-        "with the drop-in: names of transformers that libraries import and seldom use wait as well",
-        values.flag,
-        False,
-    ),
-    Setting("recordings", PATH, "directory of the vectors kept in the repository", values.text),
-    Setting(
-        "strict", FLAG, "a text of mode auto that is not recorded fails the run", values.flag, False
-    ),
-    Setting(
-        "aliases",
-        "A=NAME,…",
-        "other names under which recordings are found",
-        values.pairs("alias=name"),
-        {},
-    ),
-    Setting(
-        "versions",
-        "NAME=VERSION,…",
-        "which version a remote model is, which its vendor may change silently",
-        values.pairs("name=version"),
-        {},
-    ),
-    Setting(
-        "prune_recordings",
-        FLAG,
-        "drop recordings that a complete, green run did not use",
-        values.flag,
-        False,
-    ),
-    Setting(
-        "no_models",
-        FLAG,
-        "loading a real model is an error that names the test",
-        values.flag,
-        False,
-    ),
-    Setting(
-        "gates",
-        "|".join(GATES),
-        "what becomes of a speed-up that is not reached: it fails, is only listed, or is not "
-        "measured",
-        values.one_of(*GATES),
-        "fail",
-    ),
-    Setting("json", PATH, "write the counts of all workers to this file, as JSON", values.text),
-    Setting(
-        "report",
-        PATH,
-        "write a page about the run, all workers in it: .html for people, .md for a job summary",
-        values.report,
-    ),
-    Setting(
-        "report_texts", FLAG, "let the report show the slowest texts themselves", values.flag, False
-    ),
-    Setting(
-        "prices",
-        "NAME=USD,…",
-        "what a million tokens of a service's model cost, for the report",
-        values.prices,
-        {},
-    ),
-)
-
-
-@dataclass(frozen=True)
 class Settings:
-    """The resolved settings of a run.
+    """The resolved settings of a run, one attribute for each row of the table.
 
-    `given` says for each value that is not a default where it came from.
+    `values` are those that are not the default; `given` says for each where it came from.
     """
 
-    model: str = DEFAULT_MODEL
-    device: str | None = "cpu"
-    mode: str = Mode.AUTO.value
-    strategy: str = "lazy"
-    model_timeout: float = -1.0
-    dir: str | None = None
-    threads: str | int = "auto"
-    redis_url: str | None = field(default=None, repr=False)  # may hold a password
-    cache_max_size: int = 4 * 2**30
-    cache_ttl: int | None = None
-    dropin: bool = False
-    dropin_defer: bool = False
-    recordings: str | None = None
-    strict: bool = False
-    aliases: Mapping[str, str] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
-    prune_recordings: bool = False
-    no_models: bool = False
-    gates: str = "fail"
-    json: str | None = None
-    report: str | None = None
-    report_texts: bool = False
-    prices: Mapping[str, str] = field(default_factory=dict)
-    given: Mapping[str, str] = field(default_factory=dict)
+    model: str
+    device: str | None
+    mode: str
+    strategy: str
+    model_timeout: float
+    dir: str | None
+    threads: str | int
+    redis_url: str | None
+    cache_max_size: int
+    cache_ttl: int | None
+    dropin: bool
+    dropin_defer: bool
+    recordings: str | None
+    strict: bool
+    aliases: Mapping[str, str]
+    versions: Mapping[str, str]
+    prune_recordings: bool
+    no_models: bool
+    gates: str
+    json: str | None
+    report: str | None
+    report_texts: bool
+    prices: Mapping[str, str]
+    given: Mapping[str, str]
+
+    def __init__(self, **values: Any) -> None:
+        self.__dict__.update({row.name: row.default for row in SETTINGS}, given={})
+        if unknown := values.keys() - self.__dict__.keys():
+            raise TypeError(f"no such settings: {', '.join(sorted(unknown))}")
+        self.__dict__.update(values)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Settings) and self.__dict__ == other.__dict__
+
+    __hash__ = None  # type: ignore[assignment]
 
     def as_dict(self) -> dict[str, Any]:
-        """Built-in types only, as they travel to a worker."""
-        return asdict(self)
+        """Built-in types only, as they travel to a worker: `Settings(**settings.as_dict())`."""
+        return dict(self.__dict__)
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The inverse of `as_dict`."""
-        return cls(**values)
+    def changed(self, **values: Any) -> Settings:
+        """These settings with other values for some."""
+        return Settings(**self.__dict__ | values)
 
 
 def resolve(

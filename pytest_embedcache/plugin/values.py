@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-
-from pytest_embedcache.errors import SettingsError
 
 __all__ = [
     "count",
@@ -55,6 +52,7 @@ def idle_timeout(value: str) -> float:
 
 
 def redis_url(value: str) -> str:
+    from pytest_embedcache.errors import SettingsError
     from pytest_embedcache.vectors.redis_client import URL_FORMS, location_of
 
     try:
@@ -108,6 +106,8 @@ def report(value: str) -> str:
 
 
 def prices(value: str) -> dict[str, str]:
+    import re
+
     prices = pairs("name=dollars")(value)
     for price in prices.values():
         if not re.fullmatch(r"\d+(\.\d+)?", price, re.ASCII):

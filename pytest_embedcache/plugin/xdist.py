@@ -7,21 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_embedcache.plugin.costs import past_costs, remember_costs
-from pytest_embedcache.plugin.counts import Counts, merge, with_savings
+from pytest_embedcache.plugin.counts import Counts, merge, no_counts, with_savings
 from pytest_embedcache.plugin.options import read_settings
-from pytest_embedcache.plugin.recordings import Found
-from pytest_embedcache.plugin.recordings_end import Ending, end, incomplete, join
-from pytest_embedcache.plugin.report_file import Watcher, register_durations
 from pytest_embedcache.plugin.run import Run
 from pytest_embedcache.plugin.settings import Settings
+from pytest_embedcache.plugin.waking import KEY, distributed
 
 if TYPE_CHECKING:
     from pytest_embedcache.plugin.durations import Durations
+    from pytest_embedcache.plugin.recordings import Found
+    from pytest_embedcache.plugin.recordings_end import Ending
+    from pytest_embedcache.plugin.report_file import Watcher
 
-__all__ = ["KEY", "Alone", "Controller", "Worker", "role_of"]
+__all__ = ["Alone", "Controller", "Worker", "role_of"]
 
-KEY = "embedcache"
 #: The name of the run; xdist's own (`testrunuid`) may be given by the user, and come again.
 RUN_KEY = "embedcache_run"
 #: What a worker found in the recordings: texts too, which do not belong into a report.
@@ -32,33 +31,44 @@ class Alone:
     """A run in one process: counts, and reports."""
 
     reports = True
-    #: Of tests, where a report was asked for.
+    #: Of tests, where a report was asked for; and what this process loads and computes.
     durations: Durations | None = None
+    watcher: Watcher | None = None
+    #: What was due in the recordings at the end, if anything was.
+    ending: Ending | None = None
 
     def __init__(self, config: pytest.Config) -> None:
         self.run = Run(read_settings(config), config=config)
         self._result: Counts | None = None
-        self.ending = Ending()
-        self.watcher = Watcher(self.run.settings)
         if self.run.settings.report:
+            from pytest_embedcache.plugin.report_file import register_durations
+
             self.durations = register_durations(config)
 
     def start(self) -> None:
-        """Called when the plugin is configured."""
+        """Called when the run begins to use us."""
         self.run.start()
-        self.watcher.start()
+        if self.run.settings.report:
+            from pytest_embedcache.plugin.report_file import Watcher
+
+            self.watcher = Watcher(self.run.settings)
 
     def stop(self) -> None:
         """Undo what `start` did, and close what was opened."""
-        self.watcher.stop()
+        if self.watcher is not None:
+            self.watcher.stop()
         self.run.stop()
 
     def result(self) -> Counts:
         """The counts of the whole run with their totals, once it has ended."""
         if self._result is None:
             merged = self.merged()
-            used = merged["models"] or merged["vectors"]
-            self._result = with_savings(merged, past_costs(self.run) if used else {})
+            costs = {}
+            if merged["models"] or merged["vectors"]:
+                from pytest_embedcache.plugin.costs import past_costs
+
+                costs = past_costs(self.run)
+            self._result = with_savings(merged, costs)
         return self._result
 
     def merged(self) -> Counts:
@@ -67,11 +77,15 @@ class Alone:
 
     def counts(self) -> Counts:
         """Those of this process."""
-        return self.run.counts() | self.watcher.counts()
+        return self.run.counts() | (self.watcher.counts() if self.watcher else {})
 
     def finish(self) -> None:
         """Called when this process's session ends."""
-        remember_costs(self.run, self.result())
+        result = self.result()
+        if result["models"] or result["vectors"]:
+            from pytest_embedcache.plugin.costs import remember_costs
+
+            remember_costs(self.run, result)
 
     def found(self) -> list[Found]:
         """What all processes found in the recordings."""
@@ -81,6 +95,8 @@ class Alone:
         """Called after `finish`: what is due in the recordings; may fail the session."""
         if session.config.option.collectonly:
             return
+        from pytest_embedcache.plugin.recordings_end import end, incomplete, join
+
         found = join(self.found())
         why_not = incomplete(session, found, len(self.result()["silent"]))
         self.ending = end(self.run.recordings, found, why_not)
@@ -105,7 +121,9 @@ class Controller(Alone):
     def worker_is_down(self, node: Any) -> None:
         # A worker that crashed has no workeroutput at all.
         output = getattr(node, "workeroutput", None) or {}
-        self._workers[node.gateway.id] = output.get(KEY)
+        counts = output.get(KEY)
+        # Empty is that of a worker that never used us.
+        self._workers[node.gateway.id] = no_counts() if counts == {} else counts
         if FOUND_KEY in output:
             self._found.append(output[FOUND_KEY])
 
@@ -136,12 +154,11 @@ class Worker(Alone):
         worker: Any = config  # xdist adds workerinput and workeroutput
         self._config = worker
         self.run = Run(
-            Settings.from_dict(worker.workerinput[KEY]),
+            Settings(**worker.workerinput[KEY]),
             workers=worker.workerinput["workercount"],
             name=worker.workerinput[RUN_KEY],
             config=config,
         )
-        self.watcher = Watcher(self.run.settings)
 
     def finish(self) -> None:
         self._config.workeroutput[KEY] = self.counts()
@@ -157,8 +174,4 @@ def role_of(config: pytest.Config) -> Alone:
     if workerinput is not None:
         # A controller without this plugin sends no settings: then the worker reads its own.
         return Worker(config) if KEY in workerinput else Alone(config)
-    # The option is xdist's; 'no' and its absence are a run in one process.
-    distributed = getattr(config.option, "dist", "no") != "no"
-    return (
-        Controller(config) if distributed or getattr(config.option, "tx", None) else Alone(config)
-    )
+    return Controller(config) if distributed(config) else Alone(config)

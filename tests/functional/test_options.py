@@ -11,7 +11,7 @@ from support.suites import Suite, complaints, outcome
 
 SHOW = """
     import json, pathlib
-    from pytest_embedcache.plugin.fixtures import RUN
+    from pytest_embedcache.plugin.waking import RUN
 
     def test_it(request):
         settings = request.config.stash[RUN].settings
@@ -155,7 +155,7 @@ def test_a_bad_truth_value_in_an_ini_file_is_bad_usage(suite: Suite) -> None:
 
 def test_every_option_is_in_the_help(suite: Suite) -> None:
     """With its default, and as an ini key."""
-    from pytest_embedcache.plugin.settings import SETTINGS
+    from pytest_embedcache.plugin.table import SETTINGS
 
     text = "".join(complaints(suite.run("--help")).split())  # argparse breaks lines at hyphens
     for row in SETTINGS:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from pytest_embedcache.errors import SettingsError
-from pytest_embedcache.plugin.settings import SETTINGS, Settings, resolve
+from pytest_embedcache.plugin.settings import Settings, resolve
+from pytest_embedcache.plugin.table import SETTINGS
 
 NAMES = [row.name for row in SETTINGS]
 #: For every setting two good texts, with what they mean.
@@ -183,4 +184,4 @@ def test_settings_travel_to_a_worker_unchanged(name: str) -> None:
     for text, _ in GOOD[name]:
         settings = resolved(line={name: text})
         sent = json.loads(json.dumps(settings.as_dict()))
-        assert Settings.from_dict(sent) == settings
+        assert Settings(**sent) == settings
