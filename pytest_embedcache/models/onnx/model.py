@@ -55,11 +55,7 @@ class OnnxModel:
         self.truncate_dim = self.description.truncate_dim
         self.similarity_fn_name = self.description.similarity
         self._tokens = Tokens(folder / TOKENIZER, self.description.rules)
-        self._session = Session(
-            folder / GRAPH,
-            threads or allowed(),
-            repacked=self.description.form.startswith("int8"),
-        )
+        self._session = Session(folder / GRAPH, threads or allowed())
 
     def __repr__(self) -> str:
         return f"<OnnxModel {self.description.name!r} ({self.description.form})>"

@@ -28,10 +28,10 @@ __all__ = [
 
 #: Form -> kind of artifact, and the version of how it is made, which is a part of its key.
 _KINDS = {
-    "float32": ("onnx", 1),
+    "float32": ("onnx", 2),
     "int8": ("onnx-int8", 1),
     "int8-dynamic": ("onnx-dynamic", 1),
-    "shipped": ("onnx-shipped", 1),
+    "shipped": ("onnx-shipped", 2),
 }
 #: The one file of an artifact that says why there is none.
 REFUSED = "refused.json"

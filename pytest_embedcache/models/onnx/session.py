@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_embedcache.models.freed import trim
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -20,17 +22,15 @@ class Session:
     there, and whoever waited for them would wait for ever.
 
     Args:
-        file: The graph; its weights lie beside it and are mapped, not read.
+        file: The graph; its weights lie beside it and are mapped, not read. Those that the file
+            holds as the processor wants them (`packing`) are mapped so, others are arranged in
+            memory of each process's own.
         threads: With which one run computes.
-        repacked: Whether weights are arranged anew for the processor. That is each process's own
-            memory, where all share what is in the file. It makes short texts faster, and 8-bit
-            blocks are slow without it.
     """
 
-    def __init__(self, file: Path, threads: int, *, repacked: bool = False) -> None:
+    def __init__(self, file: Path, threads: int) -> None:
         self._file = file
-        self._repacked = repacked
-        self._session = _open(file, threads, repacked)
+        self._session = _open(file, threads)
         self._process = os.getpid()
         self._inherited: Any = None
         self.inputs = frozenset(entry.name for entry in self._session.get_inputs())
@@ -43,7 +43,7 @@ class Session:
         if os.getpid() != self._process:
             # Kept: to end it would mean to wait for its threads.
             self._inherited = self._session
-            self._session = _open(self._file, 1, self._repacked)
+            self._session = _open(self._file, 1)
             self._process = os.getpid()
         feeds = {name: array for name, array in arrays.items() if name in self.inputs}
         (found,) = self._session.run(["sentence_embedding"], feeds, _run_options())
@@ -52,20 +52,20 @@ class Session:
         return copied
 
 
-def _open(file: Path, threads: int, repacked: bool) -> Any:
+def _open(file: Path, threads: int) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    if not repacked:
-        options.add_session_config_entry("session.disable_prepacking", "1")
     # Threads that wait for the next operation otherwise turn in circles, on the cores of others.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(
+    session = onnxruntime.InferenceSession(
         str(file), sess_options=options, providers=["CPUExecutionProvider"]
     )
+    trim()  # the graph before it was optimized, and weights that lie in the file after all
+    return session
 
 
 def _run_options() -> Any:

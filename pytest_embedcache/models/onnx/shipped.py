@@ -23,6 +23,7 @@ from pytest_embedcache.models.onnx.description import (
 )
 from pytest_embedcache.models.onnx.graph import save
 from pytest_embedcache.models.onnx.model import OnnxModel
+from pytest_embedcache.models.onnx.packing import pack
 from pytest_embedcache.models.onnx.texts import hard_texts
 from pytest_embedcache.models.roles import prompts_as_loaded
 
@@ -94,6 +95,7 @@ def _tried(folder: Path) -> dict[str, Any]:
 
     texts = hard_texts()
     try:
+        pack(folder)
         vectors = OnnxModel(folder).encode(texts, show_progress_bar=False)
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_embedcache.models.onnx.child import RefusedError
-from pytest_embedcache.models.onnx.description import DESCRIPTION, GRAPH, TOKENIZER, Description
-from pytest_embedcache.models.onnx.graph import save
+from pytest_embedcache.models.onnx.description import DESCRIPTION, TOKENIZER, Description
+from pytest_embedcache.models.onnx.graph import load, save
 from pytest_embedcache.models.onnx.model import OnnxModel
 from pytest_embedcache.models.onnx.verify import agreement
 
@@ -46,10 +46,8 @@ def make_small(
     Returns the names of the `files`, and the `details` of the agreement. Raises `RefusedError`
     where nothing in the graph can be made small.
     """
-    import onnx
-
     stage("quantizing it")
-    model = onnx.load(str(Path(source, GRAPH)))
+    model = load(source)
     shrink(model, form)
     target = Path(folder)
     files = [DESCRIPTION, TOKENIZER, *save(model, target)]
