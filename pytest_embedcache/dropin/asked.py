@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from pytest_embedcache.installed import installed_version
 from pytest_embedcache.models.metadata import SIMILARITIES
@@ -33,8 +33,7 @@ _BY_NAME = ("hkunlp/instructor",)
 _DTYPE_KEYS = ("dtype", "torch_dtype")
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(NamedTuple):
     """One call.
 
     Attributes:
@@ -44,7 +43,7 @@ class Asked:
     """
 
     spec: ModelSpec
-    view: Mapping[str, Any] = field(default_factory=dict)
+    view: Mapping[str, Any] = MappingProxyType({})
     only_local: bool = False
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_embedcache.models.openai.answers import rows_of, tokens_of
 from pytest_embedcache.models.remote import RemoteModel, bare_url
@@ -23,6 +23,7 @@ _KNOWN = frozenset(("input", "model", "dimensions", "encoding_format")) | _NEUTR
 #: How the client marks that an argument was left out, in its several versions.
 _LEFT_OUT = ("NotGiven", "Omit")
 _AZURE = "BaseAzureClient"
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 def is_given(value: object) -> bool:
@@ -30,8 +31,7 @@ def is_given(value: object) -> bool:
     return value is not None and type(value).__name__ not in _LEFT_OUT
 
 
-@dataclass(frozen=True)
-class Names:
+class Names(NamedTuple):
     """What the user says of remote models.
 
     Attributes:
@@ -39,8 +39,8 @@ class Names:
         versions: Version by the model's name.
     """
 
-    aliases: Mapping[str, str] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
+    aliases: Mapping[str, str] = _NONE
+    versions: Mapping[str, str] = _NONE
 
     def remote(self, client: Any, name: str, dimensions: int | None) -> RemoteModel:
         """The model that `client` means by a name."""

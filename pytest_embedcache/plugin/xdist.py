@@ -9,6 +9,7 @@ import pytest
 
 from pytest_embedcache.plugin.counts import Counts, merge, no_counts, with_savings
 from pytest_embedcache.plugin.options import read_settings
+from pytest_embedcache.plugin.recordings import RECORDING
 from pytest_embedcache.plugin.run import Run
 from pytest_embedcache.plugin.settings import Settings
 from pytest_embedcache.plugin.waking import KEY, distributed
@@ -95,9 +96,14 @@ class Alone:
         """Called after `finish`: what is due in the recordings; may fail the session."""
         if session.config.option.collectonly:
             return
+        rows = self.found()
+        settings = self.run.settings
+        happened = any(row["used"] or row["absent"] or row["misses"] for row in rows)
+        if not (happened or settings.mode in RECORDING or settings.prune_recordings):
+            return  # recordings had no part in it
         from pytest_embedcache.plugin.recordings_end import end, incomplete, join
 
-        found = join(self.found())
+        found = join(rows)
         why_not = incomplete(session, found, len(self.result()["silent"]))
         self.ending = end(self.run.recordings, found, why_not)
         if self.ending.failed and session.exitstatus == pytest.ExitCode.OK:
