@@ -43,8 +43,13 @@ def open_cache(
     settings: StoreSettings,
     recordings: VectorStore | None = None,
     policy: Policy | None = None,
+    *,
+    redis_client: Any = None,
 ) -> VectorCache:
-    """A cache of the tiers memory, `recordings` where there are some, SQLite, and Redis if set."""
+    """A cache of the tiers memory, `recordings` where there are some, SQLite, and Redis if set.
+
+    `redis_client` is a `redis.Redis` to use in place of one that is made from the settings.
+    """
     from pytest_embedcache.vectors.memory import MemoryStore
     from pytest_embedcache.vectors.sqlite import SqliteStore
     from pytest_embedcache.vectors.tiered import TieredStore
@@ -56,15 +61,15 @@ def open_cache(
     ]
     if recordings is not None:
         tiers.insert(1, recordings)
-    redis = open_redis(settings)
+    redis = open_redis(settings, redis_client)
     if redis is not None:
         tiers.append(redis)
     return VectorCache(TieredStore(tiers), policy)
 
 
-def open_redis(settings: StoreSettings) -> RedisStore | None:
-    """The Redis of the settings, where one is set; not connected yet."""
-    if not settings.redis_url:
+def open_redis(settings: StoreSettings, client: Any = None) -> RedisStore | None:
+    """The Redis of the settings, or of `client`, where there is one; not connected yet."""
+    if not settings.redis_url and client is None:
         return None
     from pytest_embedcache.vectors.redis import RedisStore
 
@@ -73,6 +78,7 @@ def open_redis(settings: StoreSettings) -> RedisStore | None:
         prefix=settings.redis_prefix,
         ttl=settings.redis_ttl,
         cluster=settings.redis_cluster,
+        client=client,
     )
 
 

@@ -19,7 +19,7 @@ from pytest_embedcache.vectors import forking
 from pytest_embedcache.vectors.breaker import Breaker
 from pytest_embedcache.vectors.codec import check_vectors, decode_many, pack, same
 from pytest_embedcache.vectors.counts import Counts
-from pytest_embedcache.vectors.redis_client import RedisAddress, address_of
+from pytest_embedcache.vectors.redis_client import RedisAddress, address_of, used_memory
 from pytest_embedcache.vectors.store import StoreStats
 
 __all__ = ["DEFAULT_PREFIX", "DEFAULT_TTL", "RedisStore"]
@@ -153,6 +153,10 @@ class RedisStore:
             },
         )
 
+    def memory_used(self) -> int:
+        """Bytes that the server uses, whoever's; counts nothing. Raises `StoreError`."""
+        return self._call(partial(used_memory, cluster=self._cluster))
+
     def close(self) -> None:
         """Close the connections; the next use opens new ones. A given client stays open."""
         with self._lock:
@@ -217,10 +221,6 @@ class RedisStore:
         return found, damaged
 
     def _look(self, client: Any) -> tuple[int, int, dict[str, Any]]:
-        if self._cluster:
-            nodes = [client.info("memory", target_nodes=node) for node in client.get_primaries()]
-        else:
-            nodes = [client.info("memory")]
         entries = size = 0
         deadline = self._clock() + _COUNTING
         complete = True
@@ -233,7 +233,7 @@ class RedisStore:
             if self._clock() > deadline:
                 complete = False
                 break
-        used = sum(node["used_memory"] for node in nodes)
+        used = used_memory(client, cluster=self._cluster)
         return entries, size, {"redis_memory_used": used, "counted_all": complete}
 
     def _names(self, client: Any, fingerprint: str | None) -> Iterator[list[bytes]]:

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from pytest_embedcache.errors import MissingExtraError, SettingsError
 
-__all__ = ["URL_FORMS", "RedisAddress", "address_of", "location_of"]
+__all__ = ["URL_FORMS", "RedisAddress", "address_of", "location_of", "used_memory"]
 
 _SCHEMES = ("redis", "rediss", "unix")
 URL_FORMS = (
@@ -127,3 +127,12 @@ def _number(environment: Mapping[str, str], name: str, default: int) -> int:
     if not text.isdecimal():
         raise SettingsError(name, text, "environment", "give a whole number")
     return int(text)
+
+
+def used_memory(client: Any, *, cluster: bool) -> int:
+    """Bytes that the server uses, or the primaries of a cluster together."""
+    if cluster:
+        nodes = [client.info("memory", target_nodes=node) for node in client.get_primaries()]
+    else:
+        nodes = [client.info("memory")]
+    return sum(int(node["used_memory"]) for node in nodes)

@@ -1,0 +1,355 @@
+"""The calls of the service: each starts in the caller's thread, and gives a future."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from typing import Any
+
+from pytest_embedcache.errors import (
+    EmptyTextError,
+    ServiceClosedError,
+    SettingsError,
+    StoreError,
+)
+from pytest_embedcache.models.idle import VARIABLE as TIMEOUT
+from pytest_embedcache.models.idle import default_idle_timeout
+from pytest_embedcache.models.openai.answers import estimated_tokens
+from pytest_embedcache.models.registry import ModelRegistry, default_registry
+from pytest_embedcache.models.stats import ModelStats
+from pytest_embedcache.service.counts import ServiceCounts
+from pytest_embedcache.service.model_table import ModelRow, ModelTable
+from pytest_embedcache.service.pricing import cost_of
+from pytest_embedcache.service.requests import Request
+from pytest_embedcache.service.results import BatchEmbeddings, TextEmbedding
+from pytest_embedcache.service.served import Served, open_model
+from pytest_embedcache.vectors.apart import Computed
+from pytest_embedcache.vectors.api import default_cache, open_cache
+from pytest_embedcache.vectors.cache import VectorCache
+from pytest_embedcache.vectors.store_settings import StoreSettings
+
+__all__ = ["Calls"]
+
+_API_DEFAULT, _LOCAL_DEFAULT = "text-embedding-3-small", "all-MiniLM-L6-v2"
+#: Seconds.
+_IDLE = 900.0
+#: Texts that are looked up in memory in the caller's own thread: about half a millisecond.
+_AT_HAND = 128
+#: Threads that look into stores, and that wait for models.
+_LOOKING, _ENCODING = 4, 32
+
+
+class Calls:
+    """What `EmbedderService` does; its arguments are those of that class.
+
+    Attributes:
+        default_model, table, cache, counts: Of the service.
+    """
+
+    def __init__(
+        self,
+        default_model: str | None,
+        openai_api_key: str | None,
+        redis_client: Any,
+        enable_caching: bool,
+        *,
+        models_file: str | os.PathLike[str] | None,
+        idle_timeout: float | None,
+        max_wait: float,
+        registry: ModelRegistry | None,
+        cache: VectorCache | None,
+    ) -> None:
+        self.table = ModelTable(models_file)
+        has_key = bool(openai_api_key or os.environ.get("OPENAI_API_KEY"))
+        chosen = default_model or (_API_DEFAULT if has_key else _LOCAL_DEFAULT)
+        self.default_model = self.table[chosen].name
+        self.counts = ServiceCounts()
+        self._registry = registry or default_registry()
+        # With a key of its own a model is another one, though its name and its vectors are not.
+        self._keyed = self._registry if openai_api_key is None else ModelRegistry()
+        self._key = openai_api_key
+        if idle_timeout is None:
+            idle_timeout = default_idle_timeout() if os.environ.get(TIMEOUT) else _IDLE
+        self._idle_timeout = idle_timeout
+        self._max_wait = max_wait
+        self.cache, self._owns_cache = _cache(redis_client, enable_caching, cache)
+        self._served: dict[str, Served] = {}
+        self._closed = False
+        self._renew()
+        _all.add(self)
+
+    def _renew(self) -> None:
+        """Also in a forked child, where the threads and what they did do not exist."""
+        self._lock = threading.Lock()
+        self._ended = threading.Condition(self._lock)
+        self._under_way = 0
+        self._opening = {name: threading.Lock() for name in self.table.rows()}
+        self._looking = ThreadPoolExecutor(_LOOKING, "embedcache-look")
+        self._encoding = ThreadPoolExecutor(_ENCODING, "embedcache-encode")
+        self._served = {}
+        self.counts.renew()
+
+    # ------------------------------------------------------------------------------ the calls
+
+    def embed_text(
+        self,
+        text: str,
+        model: str | None = None,
+        use_cache: bool = True,
+        *,
+        dimensions: int | None = None,
+    ) -> Future[TextEmbedding]:
+        """The vector of `text`, in the role of a document: a `TextEmbedding`.
+
+        With `use_cache=False` it is computed, whatever the store has, and not stored. `dimensions`
+        cuts it and brings it back to unit length, as OpenAI's parameter of that name does.
+
+        Raises:
+            UnknownModelError: The model is not in the table.
+            EmptyTextError: The text is empty, and the model is behind an API.
+            TypeError: It is not a string.
+            ValueError: There are not that many dimensions.
+            ServiceClosedError: The service was closed.
+            ProviderError: The API did not answer with vectors.
+            EmbedCacheError: The model was needed, and could not be had.
+        """
+        return self._start("document", (text,), model, None, use_cache, dimensions, single=True)
+
+    def embed_query(
+        self,
+        query: str,
+        model: str | None = None,
+        use_cache: bool = True,
+        *,
+        dimensions: int | None = None,
+    ) -> Future[TextEmbedding]:
+        """As `embed_text`, in the role of a query: with its own prompt, under its own key."""
+        return self._start("query", (query,), model, None, use_cache, dimensions, single=True)
+
+    def embed_batch(
+        self,
+        texts: Sequence[str],
+        model: str | None = None,
+        batch_size: int | None = None,
+        use_cache: bool = True,
+        *,
+        dimensions: int | None = None,
+    ) -> Future[BatchEmbeddings]:
+        """The vectors of `texts`, row i for text i, as documents: a `BatchEmbeddings`.
+
+        `batch_size` is how many go through the model, or into a request, at once; None is what the
+        table says. Raises as `embed_text` does; an empty text among them is an error of the batch.
+        """
+        if isinstance(texts, str):
+            raise TypeError("texts is one string: give a list of them, or use embed_text()")
+        return self._start("document", tuple(texts), model, batch_size, use_cache, dimensions)
+
+    # ------------------------------------------------------------------------------ one call
+
+    def _start(
+        self,
+        role: str,
+        texts: tuple[str, ...],
+        model: str | None,
+        batch_size: int | None,
+        use_cache: bool,
+        dimensions: int | None,
+        *,
+        single: bool = False,
+    ) -> Future[Any]:
+        row = self.table[model or self.default_model]
+        self._check(row, texts, batch_size, dimensions)
+        request = Request(
+            row, role, texts, single=single, dimensions=dimensions, done=self._has_ended
+        )
+        with self._lock:
+            if self._closed:
+                raise ServiceClosedError("EmbedderService")
+            self._under_way += 1
+        size = batch_size or row.batch_size
+        try:
+            if not self._is_at_hand(request, use_cache):
+                self._looking.submit(self._look, request, size, use_cache)
+        except BaseException as error:
+            request.fail(error)
+        return request.future
+
+    @staticmethod
+    def _check(
+        row: ModelRow, texts: tuple[str, ...], batch_size: int | None, dimensions: int | None
+    ) -> None:
+        for place, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise TypeError(f"text {place} is a {type(text).__name__}, not a string")
+            if not text and row.is_api:
+                raise EmptyTextError(row.name, place)
+        for name, value in (("batch_size", batch_size), ("dimensions", dimensions)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value}: give a number above 0")
+        if dimensions is not None and row.dimension is not None and dimensions > row.dimension:
+            raise ValueError(f"dimensions={dimensions}: {row.name} has {row.dimension}")
+
+    def _is_at_hand(self, request: Request, use_cache: bool) -> bool:
+        """Whether all of it was in memory, and so it is done."""
+        served = self._served.get(request.row.name)
+        if not request.distinct:
+            request.take({})
+            return True
+        if served is None or not use_cache or len(request.distinct) > _AT_HAND:
+            return False
+        found = served.texts(request.role).at_hand(request.distinct)
+        if found is None:
+            return False
+        request.take(found)
+        return True
+
+    def _look(self, request: Request, size: int, use_cache: bool) -> None:
+        """What stores have of it; the rest goes to the model. In a thread."""
+        try:
+            if request.is_given_up:
+                request.fail(CancelledError())
+                return
+            served = self._open(request.row)
+            found = served.texts(request.role).stored(request.distinct) if use_cache else {}
+            missing = request.missing(found)
+            if missing:
+                served.lane(request.role, size, use_cache).add(request, missing)
+            request.take(found)
+        except BaseException as error:
+            request.fail(error)
+
+    def _open(self, row: ModelRow) -> Served:
+        with self._opening[row.name]:
+            served = self._served.get(row.name)
+            if served is None:
+                registry = self._keyed if row.is_api else self._registry
+                served = self._served[row.name] = Served(
+                    row,
+                    open_model(row, registry, self.cache, self._key),
+                    idle_timeout=self._idle_timeout,
+                    start=self._encoding.submit,
+                    max_wait=self._max_wait,
+                    report=self._has_encoded,
+                )
+            return served
+
+    # ------------------------------------------------------------------------------ counting
+
+    def _has_ended(self, request: Request) -> None:
+        failed = request.error is not None
+        saved = 0 if failed else request.saved_tokens
+        self.counts.request(
+            request.row.name,
+            request.role,
+            seconds=time.perf_counter() - request.began,
+            texts=0 if failed else len(request.texts),
+            cached=0 if failed else request.cached_count,
+            tokens_saved=saved,
+            saved=cost_of(saved, request.row.price),
+            failed=failed,
+        )
+        with self._ended:
+            self._under_way -= 1
+            self._ended.notify_all()
+
+    def _has_encoded(
+        self, row: ModelRow, role: str, texts: list[str], found: Computed | None, seconds: float
+    ) -> None:
+        if found is None or not found.tokens:
+            return
+        guessed = [text for text, tokens in found.tokens.items() if tokens is None]
+        estimated = sum(map(estimated_tokens, guessed))
+        tokens = estimated + sum(filter(None, found.tokens.values()))
+        self.counts.encoded(
+            row.name,
+            role,
+            texts=len(found.tokens),
+            tokens=tokens,
+            estimated=estimated,
+            cost=cost_of(tokens, row.price),
+            seconds=seconds,
+        )
+
+    def reset_counts(self) -> None:
+        """Begin to count anew."""
+        self.counts.reset()
+
+    # ------------------------------------------------------------------------------ what there is
+
+    @property
+    def queued(self) -> int:
+        """Texts that wait to be encoded."""
+        return sum(served.queued for served in list(self._served.values()))
+
+    def served(self) -> list[Served]:
+        """The models that were asked for so far."""
+        return list(self._served.values())
+
+    def loaded(self) -> list[str]:
+        """The names of those that are in memory."""
+        return sorted(served.row.name for served in self.served() if served.model.is_loaded)
+
+    def model_stats(self) -> dict[str, ModelStats]:
+        """What happened to them in this process, by their names in the table."""
+        found = {}
+        for served in self.served():
+            spec = served.model.spec
+            registry = self._keyed if served.row.is_api else self._registry
+            for one in registry.stats().models:
+                if (one.name, one.backend) == (spec.name, spec.backend):
+                    found[served.row.name] = one
+        return found
+
+    def redis_memory(self) -> int | None:
+        """Bytes that the Redis server uses; None where there is none, or it does not answer."""
+        store = self.cache.store
+        for tier in () if store is None else store.stores:
+            if (ask := getattr(tier, "memory_used", None)) is not None:
+                with contextlib.suppress(StoreError):
+                    return int(ask())
+        return None
+
+    def close(self) -> None:
+        """Finish what was accepted, and accept nothing more. Calling it again does nothing."""
+        with self._ended:
+            if self._closed:
+                return
+            self._closed = True
+            self._ended.wait_for(lambda: not self._under_way)
+        self._looking.shutdown()
+        self._encoding.shutdown()
+        if self._owns_cache:
+            self.cache.close()
+
+
+def _cache(client: Any, enabled: bool, given: VectorCache | None) -> tuple[VectorCache, bool]:
+    """The cache, and whether it is to be closed with the service."""
+    if client is not None and (given is not None or not enabled):
+        other = "cache=" if given is not None else "enable_caching=False"
+        raise SettingsError("redis_client", client, "the argument", f"leave it out, or {other}")
+    if not enabled:
+        return VectorCache(None), False
+    if client is None:
+        return given or default_cache(), False
+    if callable(getattr(client, "__aenter__", None)):
+        raise SettingsError(
+            "redis_client", client, "the argument", "give a redis.Redis, not one of redis.asyncio"
+        )
+    return open_cache(StoreSettings.from_environment(), redis_client=client), True
+
+
+_all: weakref.WeakSet[Calls] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for calls in list(_all):
+        calls._renew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,191 @@
+"""Texts that arrive together are encoded together, and those that are equal once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from typing import TYPE_CHECKING
+
+from pytest_embedcache.errors import EmbedCacheError, EncodeError, ProviderError
+from pytest_embedcache.service.requests import Request
+
+if TYPE_CHECKING:
+    from pytest_embedcache.vectors.apart import Computed
+
+__all__ = ["Lane"]
+
+#: What a provider answers to a text that it does not take, whoever else is in the request.
+_ABOUT_TEXTS = (400, 413, 422)
+
+
+class _Entry:
+    """A text that waits, or is on its way, and the requests that want it; the first one pays."""
+
+    __slots__ = ("requests", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.requests: list[Request] = []
+
+
+class Lane:
+    """The texts of one model and role that are to be encoded.
+
+    A text waits until `most` are there, or `max_wait` seconds have passed; whatever arrives while
+    others are encoded goes with the next. Each call that waits gets its share of a batch in turn,
+    so that a single text is not held up by a call with thousands. A call that is cancelled takes
+    nothing away from others.
+
+    Args:
+        encode: Texts -> their vectors; called in threads of `start`.
+        start: Runs a function in another thread.
+        most: Texts of one batch.
+        at_once: Batches that may be encoded at the same time.
+        max_wait: Seconds.
+        report: Called with what was encoded, the seconds that it took, and None or the error.
+    """
+
+    def __init__(
+        self,
+        encode: Callable[[list[str]], Computed],
+        start: Callable[[Callable[[], None]], object],
+        *,
+        most: int,
+        at_once: int,
+        max_wait: float,
+        report: Callable[[list[str], Computed | None, float], object],
+    ) -> None:
+        self._encode = encode
+        self._start = start
+        self._most = most
+        self._at_once = at_once
+        self._max_wait = max_wait
+        self._report = report
+        self._changed = threading.Condition()
+        self._entries: dict[str, _Entry] = {}
+        self._waiting: deque[deque[_Entry]] = deque()
+        self._running = 0
+        self._gathering = False
+        #: Texts that wait to be encoded.
+        self.queued = 0
+
+    def add(self, request: Request, texts: list[str]) -> None:
+        """Bring `request` the vectors of `texts`, all distinct."""
+        with self._changed:
+            queue: deque[_Entry] = deque()
+            for text in texts:
+                entry = self._entries.get(text)
+                if entry is None:
+                    entry = self._entries[text] = _Entry(text)
+                    queue.append(entry)
+                entry.requests.append(request)
+            if queue:
+                self._waiting.append(queue)
+                self.queued += len(queue)
+            begins = self._may_begin()
+            self._changed.notify_all()
+        if begins:
+            self._start(self._run)
+
+    def _may_begin(self) -> bool:
+        """Whether one more is to run; says that it does. The caller has the lock."""
+        if not self.queued or self._gathering or self._running >= self._at_once:
+            return False
+        self._gathering = True
+        self._running += 1
+        return True
+
+    def _run(self) -> None:
+        gathers = True
+        while True:
+            with self._changed:
+                if gathers:
+                    self._changed.wait_for(lambda: self.queued >= self._most, self._max_wait)
+                    self._gathering = False
+                batch = self._take()
+                if not batch:
+                    self._running -= 1
+                    return
+                begins = self._may_begin()
+            if begins:
+                self._start(self._run)
+            gathers = False
+            self._deliver(batch)
+
+    def _take(self) -> list[_Entry]:
+        """A text of each call in turn, until the batch is full or nothing waits."""
+        batch: list[_Entry] = []
+        while self._waiting and len(batch) < self._most:
+            queue = self._waiting.popleft()
+            entry = queue.popleft()
+            self.queued -= 1
+            if queue:
+                self._waiting.append(queue)
+            if all(request.is_given_up for request in entry.requests):
+                del self._entries[entry.text]
+                for request in entry.requests:
+                    request.fail(CancelledError())  # it has ended, and nobody hears of it
+            else:
+                batch.append(entry)
+        return batch
+
+    def _deliver(self, batch: list[_Entry]) -> None:
+        with self._changed:
+            payers = {id(_payer(entry)): _payer(entry) for entry in batch}
+        try:
+            found = self._encoded([entry.text for entry in batch])
+        except BaseException as error:
+            if len(payers) > 1 and _is_about_texts(error):
+                # One call's text has spoilt it for others: each by itself now.
+                for payer in payers.values():
+                    self._deliver([entry for entry in batch if _payer(entry) is payer])
+                return
+            for entry in batch:
+                for request in self._leave(entry):
+                    request.fail(error)
+            return
+        shares: dict[int, tuple[Request, dict[str, int], dict[str, int | None]]] = {}
+        for row, entry in enumerate(batch):
+            requests = self._leave(entry)
+            pays = next((one for one in requests if not one.is_given_up), None)
+            for request in requests:
+                _, rows, sent = shares.setdefault(id(request), (request, {}, {}))
+                rows[entry.text] = row
+                if request is pays and entry.text in found.tokens:
+                    sent[entry.text] = found.tokens[entry.text]
+        paying = sum(bool(sent) for _, _, sent in shares.values())
+        for request, rows, sent in shares.values():
+            vectors = {text: found.rows[row] for text, row in rows.items()}
+            request.take(vectors, sent, exact=paying == 1)
+
+    def _encoded(self, texts: list[str]) -> Computed:
+        start = time.perf_counter()
+        found: Computed | None = None
+        try:
+            found = self._encode(texts)
+        finally:
+            self._report(texts, found, time.perf_counter() - start)
+        return found
+
+    def _leave(self, entry: _Entry) -> list[Request]:
+        """Those who want it; whoever comes now asks the store."""
+        with self._changed:
+            del self._entries[entry.text]
+            return entry.requests
+
+
+def _payer(entry: _Entry) -> Request:
+    alive = (request for request in entry.requests if not request.is_given_up)
+    return next(alive, entry.requests[0])
+
+
+def _is_about_texts(error: BaseException) -> bool:
+    """Whether it may be the fault of one of the texts; else it is everybody's."""
+    if isinstance(error, ProviderError):
+        return error.status in _ABOUT_TEXTS
+    if isinstance(error, EncodeError):
+        return False
+    return isinstance(error, Exception) and not isinstance(error, EmbedCacheError)

@@ -1,0 +1,118 @@
+"""The vectors of a model for a service: what was stored and what was computed, told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pytest_embedcache.errors import EncodeError
+from pytest_embedcache.models.roles import prompt_name_of
+from pytest_embedcache.vectors.billed import encoded
+from pytest_embedcache.vectors.calls import Call
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from pytest_embedcache.models.handle import ModelHandle
+    from pytest_embedcache.vectors.cached_model import CachedModel
+
+__all__ = ["Computed", "TextsApart"]
+
+Vectors = dict[str, "np.ndarray"]
+
+
+@dataclass
+class Computed:
+    """The vectors of some texts.
+
+    Attributes:
+        rows: float32 of shape (n, dimension), row i for text i; the caller's own.
+        tokens: Text -> what the provider counted, None where it did not say; of those texts alone
+            that went to the model. The others were in a store by then.
+    """
+
+    rows: np.ndarray
+    tokens: dict[str, int | None] = field(default_factory=dict)
+
+
+class TextsApart:
+    """The vectors of one model in one role.
+
+    Args:
+        model: The model.
+        role: `query`, `document` or None.
+    """
+
+    def __init__(self, model: CachedModel, role: str | None) -> None:
+        self._model = model
+        self._source = model._source
+        self._encoder = model._encoder
+        self._cache = model._cache
+        prompts, default = model.metadata.prompts, model.metadata.default_prompt_name
+        name = None if role is None else prompt_name_of(role, prompts)
+        bare = role is not None and name is None and default is not None
+        self._call = Call(name, "" if bare else None, role)
+
+    def at_hand(self, texts: Sequence[str]) -> Vectors | None:
+        """The vectors of `texts`, if all of them are in memory: nothing is waited for."""
+        return self._look(texts, at_hand=True)
+
+    def stored(self, texts: Sequence[str]) -> Vectors:
+        """The vectors that a store has; nothing is loaded, nothing computed."""
+        return self._look(texts, at_hand=False) or {}
+
+    def computed(self, texts: Sequence[str], *, size: int, use_store: bool = True) -> Computed:
+        """The vectors of `texts`, each of them once: computed where no store has it by now.
+
+        `size` texts go through the model, or into a request, at once. Without `use_store` all of
+        them are computed, and nothing is stored.
+
+        Raises as `CachedModel.encode` does.
+        """
+        tokens: dict[str, int | None] = {}
+
+        def compute(model: Any, missing: list[str], quiet: bool = True) -> Any:
+            arguments = self._model._inner(model, self._call, {"show_progress_bar": False})
+            arguments |= {"request_size": size} if hasattr(model, "encode_billed") else {}
+            return encoded(
+                model, missing, self._encoder.count, told=tokens, batch_size=size, **arguments
+            )
+
+        matrix = self._encoder.matrix(texts, self._call, compute) if use_store else None
+        if matrix is None:
+            if not use_store:
+                self._encoder.count(asked=len(texts), bypassed=len(texts))
+            with self._source.handle("encode()").using() as model:
+                matrix = compute(model, list(texts))
+            if len(matrix) != len(texts):
+                raise EncodeError(self._model.name, len(texts), matrix.shape)
+            matrix = matrix.astype("float32", copy=False)
+        return Computed(matrix, tokens)
+
+    def handle(self) -> ModelHandle | None:
+        """That of the model, if it is loaded."""
+        return self._source.loaded()
+
+    def _look(self, texts: Sequence[str], *, at_hand: bool) -> Vectors | None:
+        store = self._cache.store
+        handle = self._source.loaded()
+        if store is None or (handle is not None and not self._source.trusts(handle)):
+            return None
+        keyed = self._source.keyed(self._call)
+        if keyed is None:
+            return None
+        keys = keyed.maker.keys(texts)
+        fingerprint = keyed.identity.fingerprint
+        tiers: dict[str, int]
+        if at_hand:
+            found = store.peek(fingerprint, keys)
+            if found is None:
+                return None
+            tiers = {store.stores[0].name: len(found)}
+        else:
+            found, tiers = store.get_with_tiers(fingerprint, keys)
+        if len({row.size for row in found.values()}) > 1:
+            return None  # one of them is not this model's: the encoder finds out which
+        self._encoder.count(asked=len(found), found=tiers)
+        return {text: found[key] for text, key in zip(texts, keys, strict=True) if key in found}
