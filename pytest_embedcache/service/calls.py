@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import time
@@ -14,24 +13,20 @@ from typing import Any
 from pytest_embedcache.errors import (
     EmptyTextError,
     ServiceClosedError,
-    SettingsError,
-    StoreError,
 )
 from pytest_embedcache.models.idle import VARIABLE as TIMEOUT
 from pytest_embedcache.models.idle import default_idle_timeout
 from pytest_embedcache.models.openai.answers import estimated_tokens
 from pytest_embedcache.models.registry import ModelRegistry, default_registry
-from pytest_embedcache.models.stats import ModelStats
+from pytest_embedcache.service.caches import cache_for
 from pytest_embedcache.service.counts import ServiceCounts
 from pytest_embedcache.service.model_table import ModelRow, ModelTable
+from pytest_embedcache.service.opened import OpenModels
 from pytest_embedcache.service.pricing import cost_of
 from pytest_embedcache.service.requests import Request
 from pytest_embedcache.service.results import BatchEmbeddings, TextEmbedding
-from pytest_embedcache.service.served import Served, open_model
 from pytest_embedcache.vectors.apart import Computed
-from pytest_embedcache.vectors.api import default_cache, open_cache
 from pytest_embedcache.vectors.cache import VectorCache
-from pytest_embedcache.vectors.store_settings import StoreSettings
 
 __all__ = ["Calls"]
 
@@ -48,7 +43,7 @@ class Calls:
     """What `EmbedderService` does; its arguments are those of that class.
 
     Attributes:
-        default_model, table, cache, counts: Of the service.
+        default_model, table, cache, counts, models: Of the service.
     """
 
     def __init__(
@@ -69,16 +64,14 @@ class Calls:
         chosen = default_model or (_API_DEFAULT if has_key else _LOCAL_DEFAULT)
         self.default_model = self.table[chosen].name
         self.counts = ServiceCounts()
-        self._registry = registry or default_registry()
-        # With a key of its own a model is another one, though its name and its vectors are not.
-        self._keyed = self._registry if openai_api_key is None else ModelRegistry()
-        self._key = openai_api_key
         if idle_timeout is None:
             idle_timeout = default_idle_timeout() if os.environ.get(TIMEOUT) else _IDLE
         self._idle_timeout = idle_timeout
         self._max_wait = max_wait
-        self.cache, self._owns_cache = _cache(redis_client, enable_caching, cache)
-        self._served: dict[str, Served] = {}
+        self.cache, self._owns_cache = cache_for(redis_client, enable_caching, cache)
+        self.models = OpenModels(
+            self.table.rows(), self.cache, registry or default_registry(), openai_api_key, self._how
+        )
         self._closed = False
         self._renew()
         _all.add(self)
@@ -88,11 +81,19 @@ class Calls:
         self._lock = threading.Lock()
         self._ended = threading.Condition(self._lock)
         self._under_way = 0
-        self._opening = {name: threading.Lock() for name in self.table.rows()}
         self._looking = ThreadPoolExecutor(_LOOKING, "embedcache-look")
         self._encoding = ThreadPoolExecutor(_ENCODING, "embedcache-encode")
-        self._served = {}
+        self.models.renew()
         self.counts.renew()
+
+    def _how(self) -> dict[str, Any]:
+        """How a model is served."""
+        return {
+            "idle_timeout": self._idle_timeout,
+            "max_wait": self._max_wait,
+            "start": self._encoding.submit,
+            "report": self._has_encoded,
+        }
 
     # ------------------------------------------------------------------------------ the calls
 
@@ -196,7 +197,7 @@ class Calls:
 
     def _is_at_hand(self, request: Request, use_cache: bool) -> bool:
         """Whether all of it was in memory, and so it is done."""
-        served = self._served.get(request.row.name)
+        served = self.models.get(request.row.name)
         if not request.distinct:
             request.take({})
             return True
@@ -214,7 +215,7 @@ class Calls:
             if request.is_given_up:
                 request.fail(CancelledError())
                 return
-            served = self._open(request.row)
+            served = self.models.open(request.row)
             found = served.texts(request.role).stored(request.distinct) if use_cache else {}
             missing = request.missing(found)
             if missing:
@@ -222,21 +223,6 @@ class Calls:
             request.take(found)
         except BaseException as error:
             request.fail(error)
-
-    def _open(self, row: ModelRow) -> Served:
-        with self._opening[row.name]:
-            served = self._served.get(row.name)
-            if served is None:
-                registry = self._keyed if row.is_api else self._registry
-                served = self._served[row.name] = Served(
-                    row,
-                    open_model(row, registry, self.cache, self._key),
-                    idle_timeout=self._idle_timeout,
-                    start=self._encoding.submit,
-                    max_wait=self._max_wait,
-                    report=self._has_encoded,
-                )
-            return served
 
     # ------------------------------------------------------------------------------ counting
 
@@ -275,44 +261,7 @@ class Calls:
             seconds=seconds,
         )
 
-    def reset_counts(self) -> None:
-        """Begin to count anew."""
-        self.counts.reset()
-
     # ------------------------------------------------------------------------------ what there is
-
-    @property
-    def queued(self) -> int:
-        """Texts that wait to be encoded."""
-        return sum(served.queued for served in list(self._served.values()))
-
-    def served(self) -> list[Served]:
-        """The models that were asked for so far."""
-        return list(self._served.values())
-
-    def loaded(self) -> list[str]:
-        """The names of those that are in memory."""
-        return sorted(served.row.name for served in self.served() if served.model.is_loaded)
-
-    def model_stats(self) -> dict[str, ModelStats]:
-        """What happened to them in this process, by their names in the table."""
-        found = {}
-        for served in self.served():
-            spec = served.model.spec
-            registry = self._keyed if served.row.is_api else self._registry
-            for one in registry.stats().models:
-                if (one.name, one.backend) == (spec.name, spec.backend):
-                    found[served.row.name] = one
-        return found
-
-    def redis_memory(self) -> int | None:
-        """Bytes that the Redis server uses; None where there is none, or it does not answer."""
-        store = self.cache.store
-        for tier in () if store is None else store.stores:
-            if (ask := getattr(tier, "memory_used", None)) is not None:
-                with contextlib.suppress(StoreError):
-                    return int(ask())
-        return None
 
     def close(self) -> None:
         """Finish what was accepted, and accept nothing more. Calling it again does nothing."""
@@ -325,22 +274,6 @@ class Calls:
         self._encoding.shutdown()
         if self._owns_cache:
             self.cache.close()
-
-
-def _cache(client: Any, enabled: bool, given: VectorCache | None) -> tuple[VectorCache, bool]:
-    """The cache, and whether it is to be closed with the service."""
-    if client is not None and (given is not None or not enabled):
-        other = "cache=" if given is not None else "enable_caching=False"
-        raise SettingsError("redis_client", client, "the argument", f"leave it out, or {other}")
-    if not enabled:
-        return VectorCache(None), False
-    if client is None:
-        return given or default_cache(), False
-    if callable(getattr(client, "__aenter__", None)):
-        raise SettingsError(
-            "redis_client", client, "the argument", "give a redis.Redis, not one of redis.asyncio"
-        )
-    return open_cache(StoreSettings.from_environment(), redis_client=client), True
 
 
 _all: weakref.WeakSet[Calls] = weakref.WeakSet()

@@ -134,12 +134,12 @@ class EmbedderService:
     @property
     def queued(self) -> int:
         """Texts that wait to be encoded."""
-        return self._calls.queued
+        return self._calls.models.queued
 
     @property
     def models_loaded(self) -> list[str]:
         """The models that are in memory now, by their names in the table."""
-        return self._calls.loaded()
+        return self._calls.models.loaded()
 
     def get_available_models(self) -> dict[str, dict[str, Any]]:
         """The table of models, by name, in built-in types."""
@@ -156,7 +156,7 @@ class EmbedderService:
 
     def reset_metrics(self) -> None:
         """Begin to count anew."""
-        self._calls.reset_counts()
+        self._calls.counts.reset()
 
     def prometheus(self) -> tuple[bytes, str]:
         """The metrics for Prometheus, and their content type.

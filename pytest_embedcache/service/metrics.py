@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_embedcache.errors import MissingExtraError
 from pytest_embedcache.models.stats import ModelStats
+from pytest_embedcache.service.caches import redis_memory
 from pytest_embedcache.service.counts import Histogram, Line
 from pytest_embedcache.service.pricing import add_costs
 
@@ -45,8 +46,8 @@ def summary(calls: Calls) -> dict[str, Any]:
     total = _total(list(lines.values()))
     return {
         **total,
-        "models_loaded": calls.loaded(),
-        "queued": calls.queued,
+        "models_loaded": calls.models.loaded(),
+        "queued": calls.models.queued,
         "models": {
             name: _total([line for (model, _), line in lines.items() if model == name])
             for name in sorted({model for model, _ in lines})
@@ -158,8 +159,8 @@ class _Collector:
         seconds = CounterMetricFamily(
             "embedcache_model_load_seconds", "Seconds of all loads", labels=names
         )
-        stats = self._calls.model_stats()
-        for served in self._calls.served():
+        stats = self._calls.models.stats()
+        for served in self._calls.models.all():
             labels = (served.row.name, served.row.provider)
             resident.add_metric(labels, float(served.model.is_loaded))
             queue.add_metric(labels, served.queued)
@@ -189,7 +190,7 @@ class _Collector:
             down.add_metric([tier.name], float(tier.down))
         yield down
         memory = GaugeMetricFamily("embedcache_redis_memory_bytes", "Used by the Redis server")
-        if (used := self._calls.redis_memory()) is not None:
+        if (used := redis_memory(self._calls.cache)) is not None:
             memory.add_metric([], used)
         yield memory
 

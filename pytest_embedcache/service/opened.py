@@ -1,0 +1,89 @@
+"""The models of the service that somebody has asked for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pytest_embedcache.models.registry import ModelRegistry
+from pytest_embedcache.service.served import Served, open_model
+
+if TYPE_CHECKING:
+    from pytest_embedcache.models.stats import ModelStats
+    from pytest_embedcache.service.model_table import ModelRow
+    from pytest_embedcache.vectors.cache import VectorCache
+
+__all__ = ["OpenModels"]
+
+
+class OpenModels:
+    """Opens each model once; one that cannot be had is tried again by the next who asks.
+
+    Args:
+        rows: By name.
+        cache: Keeps their vectors.
+        registry: Loads local models, and those of an API without a key of the service's own.
+        key: That key, for the API that the environment names.
+        serving: The keyword arguments of every `Served`.
+    """
+
+    def __init__(
+        self,
+        rows: Mapping[str, ModelRow],
+        cache: VectorCache,
+        registry: ModelRegistry,
+        key: str | None,
+        serving: Callable[[], Mapping[str, Any]],
+    ) -> None:
+        self._rows = rows
+        self._cache = cache
+        self._registry = registry
+        # A registry does not tell models by their keys: with a key of its own it is another one.
+        self._keyed = registry if key is None else ModelRegistry()
+        self._key = key
+        self._serving = serving
+        self.renew()
+
+    def renew(self) -> None:
+        """In a forked child: whatever waits there waits for threads that do not exist."""
+        self._opening = {name: threading.Lock() for name in self._rows}
+        self._served: dict[str, Served] = {}
+
+    def get(self, name: str) -> Served | None:
+        """The model, if it is open; nothing is waited for."""
+        return self._served.get(name)
+
+    def open(self, row: ModelRow) -> Served:
+        """The model of a row. Raises as `get_model` does."""
+        with self._opening[row.name]:
+            served = self._served.get(row.name)
+            if served is None:
+                registry = self._keyed if row.is_api else self._registry
+                model = open_model(row, registry, self._cache, self._key)
+                served = self._served[row.name] = Served(row, model, **self._serving())
+            return served
+
+    def all(self) -> list[Served]:
+        """Those that are open."""
+        return list(self._served.values())
+
+    @property
+    def queued(self) -> int:
+        """Texts that wait to be encoded."""
+        return sum(served.queued for served in self.all())
+
+    def loaded(self) -> list[str]:
+        """The names of those that are in memory."""
+        return sorted(served.row.name for served in self.all() if served.model.is_loaded)
+
+    def stats(self) -> dict[str, ModelStats]:
+        """What happened to them in this process, by their names in the table."""
+        found = {}
+        for served in self.all():
+            spec = served.model.spec
+            registry = self._keyed if served.row.is_api else self._registry
+            for one in registry.stats().models:
+                if (one.name, one.backend) == (spec.name, spec.backend):
+                    found[served.row.name] = one
+        return found
