@@ -18,6 +18,8 @@ __all__ = ["API_BACKENDS", "VARIABLE", "ModelRow", "ModelTable"]
 VARIABLE = "EMBEDCACHE_MODELS_FILE"
 #: Those whose model is somebody's API: it costs, and takes no empty text.
 API_BACKENDS = frozenset(("openai",))
+#: No price, length or dimension is as much as that.
+_MOST = 10**9
 _OWN = Path(__file__).with_name("models.toml")
 
 
@@ -151,7 +153,9 @@ def _read(path: Path, source: str) -> dict[str, dict[str, Any]]:
             if not isinstance(value, _TYPES[key]) or isinstance(value, bool):
                 kinds = " or ".join(kind.__name__ for kind in _TYPES[key])
                 raise refused(what, value, f"give a value of type {kinds}")
-            if isinstance(value, int | Decimal) and not 0 <= value < 10**9:
+            if isinstance(value, int | Decimal) and not (
+                Decimal(value).is_finite() and 0 <= value < _MOST
+            ):
                 raise refused(what, value, "give a number that is not negative")
         if row.get("batch_size") == 0 or row.get("dimension") == 0:
             raise refused(f"models.{name}", row, "give a batch_size and a dimension above 0")
