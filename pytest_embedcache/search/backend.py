@@ -40,6 +40,10 @@ class VectorBackend(Protocol):
         """
         ...
 
+    def refresh(self) -> None:
+        """Look how far it goes by now: another process may have extended it. Raises `OSError`."""
+        ...
+
     def close(self) -> None:
         """Let go of files and connections; closing again does nothing."""
         ...

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import TYPE_CHECKING, Literal, Self
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
+import numpy as np
+
+from pytest_embedcache.errors import IndexEntryError, IndexMismatchError, UnknownIdError
+from pytest_embedcache.models.locking import default_lock_timeout, machine_lock
+from pytest_embedcache.search import opened, structures, writing
+from pytest_embedcache.search.choice import choose, requested
+from pytest_embedcache.search.finding import Filter, find_nearest
 from pytest_embedcache.search.hits import Hit, IndexStats
+from pytest_embedcache.search.manifest import Manifest, directory_of
+from pytest_embedcache.search.vectors import Entries, entries_from, ids_from, query_from
+from pytest_embedcache.search.view import View
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import ArrayLike
 
-__all__ = ["Filter", "Metric", "VectorIndex"]
+__all__ = ["VectorIndex"]
 
-Metric = Literal["cosine", "dot"]
-#: The ids that may be found, or what says of one id whether it may.
-Filter = Collection[int] | Callable[[int], bool]
+_NOTHING = np.empty(0, np.int64)
 
 
 class VectorIndex:
@@ -29,24 +39,34 @@ class VectorIndex:
     wants to waits for it. A search sees what was committed when it began.
     """
 
+    def __init__(self, directory: Path, asked: str, now: opened.Opened) -> None:
+        """Made by `open`."""
+        self._directory = directory
+        self._asked = asked
+        self._now: opened.Opened | None = now
+        self._lock = threading.RLock()
+        self._swept = False
+
     @classmethod
     def open(
         cls,
         path: str | os.PathLike[str],
         *,
         dimension: int | None = None,
-        metric: Metric | None = None,
+        metric: str | None = None,
         vector_backend: str | None = None,
+        anew: bool = False,
     ) -> Self:
         """Open the index in the directory `path`; with a `dimension`, make it if there is none.
 
         Args:
             path: A directory of the index's own.
             dimension: Of the vectors. Of an index that is there it must be the same.
-            metric: `cosine` where nobody says.
+            metric: `cosine`, where nobody says, or `dot`.
             vector_backend: `exact`, `sqlite-vec`, `approximate`, or `auto`: by size and memory.
                 None is `EMBEDCACHE_VECTOR_BACKEND`, else `auto`. One that cannot be had is
                 replaced by `exact`, which is logged once and in `stats().reason`.
+            anew: Begin with nothing, whatever is there, also where it is damaged.
 
         Raises:
             FileNotFoundError: There is no index, and no `dimension` was given.
@@ -54,25 +74,79 @@ class VectorIndex:
             IndexMismatchError: It has another dimension or metric.
             SettingsError: There is no such backend.
         """
-        raise NotImplementedError
+        asked = requested(vector_backend)
+        directory = directory_of(path)
+        now = None
+        if not anew:
+            try:
+                now = opened.load(directory, asked)
+            except FileNotFoundError:
+                if dimension is None:
+                    raise FileNotFoundError(
+                        f"there is no index in {path}. Give a dimension to make one."
+                    ) from None
+        if now is None:
+            now = _made(directory, dimension, metric or "cosine", asked, anew)
+        made_with = now.view.manifest
+        for field, wanted in (("dimension", dimension), ("metric", metric)):
+            found = getattr(made_with, field)
+            if wanted is not None and wanted != found:
+                opened.close(now)
+                raise IndexMismatchError(str(path), field, str(found), str(wanted))
+        index = cls(directory, asked, now)
+        index._catch_up()
+        return index
 
     def __len__(self) -> int:
         """Vectors that can be found."""
-        raise NotImplementedError
+        return len(self._fresh().view.ids)
 
     def __contains__(self, id: object) -> bool:
-        raise NotImplementedError
+        if not isinstance(id, int | np.integer) or isinstance(id, bool):
+            return False
+        return -(2**63) <= id < 2**63 and bool(self._fresh().view.find(ids_from([id]))[0] >= 0)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.ids().tolist())
 
     def ids(self) -> np.ndarray:
         """All ids, ascending: int64, shape (n,)."""
-        raise NotImplementedError
+        return self._fresh().view.ids.copy()
 
     def get(self, ids: ArrayLike) -> np.ndarray:
         """The vectors of `ids` as they were given: float32, shape (n, dimension).
 
         Raises `UnknownIdError` for an id that is not here.
         """
-        raise NotImplementedError
+        view = self._fresh().view
+        return np.ascontiguousarray(view.matrix[self._known(view, ids_from(ids))])
+
+    # ------------------------------------------------------------------------------- searching
+
+    def search(self, vector: ArrayLike, k: int = 10, *, filter: Filter | None = None) -> list[Hit]:
+        """The `k` nearest entries, or all where there are fewer: by distance, then by id.
+
+        With the backend `approximate` some of them may be others, a little farther; their distances
+        are right. A filter of ids is always searched exactly.
+
+        Raises `IndexEntryError` for a vector of another dimension, or not finite.
+        """
+        now = self._fresh()
+        query, norm = query_from(vector, now.view.manifest.dimension)
+        return find_nearest(now.view, now.backend, query, norm, _count(k), filter)
+
+    def find_similar(self, id: int, k: int = 10, *, filter: Filter | None = None) -> list[Hit]:
+        """The `k` entries nearest to that of `id`, without itself.
+
+        Raises `UnknownIdError` where there is none.
+        """
+        now = self._fresh()
+        (row,) = self._known(now.view, ids_from([id]))
+        query, norm = now.view.matrix[row], float(now.view.norms[row])
+        found = find_nearest(now.view, now.backend, query, norm, _count(k) + 1, filter)
+        return [hit for hit in found if hit.id != id][:k]
+
+    # ------------------------------------------------------------------------------- changing
 
     def add(self, ids: ArrayLike, vectors: ArrayLike) -> None:
         """Add vectors, shape (n, dimension), under new ids; all of them or none.
@@ -81,36 +155,32 @@ class VectorIndex:
             IndexEntryError: An id is here already, or twice among `ids`; or a vector is not one.
             LockTimeoutError: Another process changes the index, and does not come to an end.
         """
-        raise NotImplementedError
+        with self._writing() as view:
+            entries = entries_from(ids, vectors, view.manifest.dimension)
+            here = entries.ids[view.find(entries.ids) >= 0]
+            if len(here):
+                raise IndexEntryError(int(here[0]), "it is here already", "Use update() or put().")
+            self._commit(view, entries)
 
     def update(self, ids: ArrayLike, vectors: ArrayLike) -> None:
         """Give ids other vectors; all of them or none. Raises as `add`, and `UnknownIdError`."""
-        raise NotImplementedError
+        with self._writing() as view:
+            entries = entries_from(ids, vectors, view.manifest.dimension)
+            self._known(view, entries.ids)
+            self._commit(view, entries)
 
     def put(self, ids: ArrayLike, vectors: ArrayLike) -> None:
         """Add or update, whichever it is for each id; all of them or none. Raises as `add`."""
-        raise NotImplementedError
+        with self._writing() as view:
+            self._commit(view, entries_from(ids, vectors, view.manifest.dimension))
 
     def remove(self, ids: ArrayLike) -> int:
         """Remove ids; returns how many of them were here."""
-        raise NotImplementedError
-
-    def search(self, vector: ArrayLike, k: int = 10, *, filter: Filter | None = None) -> list[Hit]:
-        """The `k` nearest entries, or all where there are fewer: by distance, then by id.
-
-        With the backend `approximate` some of them may be others, a little farther; their distances
-        are right.
-
-        Raises `IndexEntryError` for a vector of another dimension, or not finite.
-        """
-        raise NotImplementedError
-
-    def find_similar(self, id: int, k: int = 10, *, filter: Filter | None = None) -> list[Hit]:
-        """The `k` entries nearest to that of `id`, without itself.
-
-        Raises `UnknownIdError` where there is none.
-        """
-        raise NotImplementedError
+        with self._writing() as view:
+            asked = np.unique(ids_from(ids))
+            here = asked[view.find(asked) >= 0]
+            self._commit(view, Entries.none(view.manifest.dimension), here)
+            return len(here)
 
     def rebuild(self, batches: Iterable[tuple[ArrayLike, ArrayLike]] | None = None) -> None:
         """Write the index anew, without what was removed, and make its backend's structure.
@@ -119,19 +189,59 @@ class VectorIndex:
         written the old index answers, and stays if anything fails; others may not change it
         meanwhile.
         """
-        raise NotImplementedError
+        with self._writing() as view:
+            if batches is None:
+                found = writing.entries_of(view)
+            else:
+                dimension = view.manifest.dimension
+                found = (entries_from(ids, vectors, dimension) for ids, vectors in batches)
+            manifest = _written(self._directory, view.manifest, found, self._asked)
+            self._reload()
+            writing.sweep(self._directory, manifest)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a copy to another directory, which holds it whole or what it held before."""
-        raise NotImplementedError
+        target = directory_of(path)
+        if target == self._directory:
+            return self.rebuild()
+        view = self._fresh().view
+        with _locked(target):
+            try:
+                like = Manifest.read(target)
+            except (FileNotFoundError, ValueError, RuntimeError):  # none, or one that is damaged
+                like = view.manifest
+            like = Manifest(view.manifest.dimension, view.manifest.metric, "", like.commit)
+            manifest = _written(target, like, writing.entries_of(view), self._asked)
+            writing.sweep(target, manifest)
+        return None
 
     def stats(self) -> IndexStats:
         """What is in it, and what answers."""
-        raise NotImplementedError
+        view, backend, choice, _ = self._fresh()
+        manifest = view.manifest
+        details = {}
+        if backend is not None:
+            details = {
+                "covered": min(backend.covered, manifest.rows),
+                "most_at_once": backend.limit,
+            }
+        return IndexStats(
+            entries=len(view.ids),
+            dimension=manifest.dimension,
+            metric=manifest.metric,
+            backend=choice.backend,
+            reason=choice.reason,
+            bytes=sum(p.stat().st_size for p in self._directory.iterdir() if p.is_file()),
+            removed=len(view.dead),
+            commit=manifest.commit,
+            details=details,
+        )
 
     def close(self) -> None:
-        """Let go of files; closing again does nothing."""
-        raise NotImplementedError
+        """Let go of files; closing again does nothing, and another use opens them again."""
+        with self._lock:
+            now, self._now = self._now, None
+            opened.close(now)
 
     def __enter__(self) -> Self:
         return self
@@ -139,5 +249,118 @@ class VectorIndex:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.ids().tolist())
+    # ------------------------------------------------------------------------------- inside
+
+    def _fresh(self) -> opened.Opened:
+        now = self._now
+        if now is not None and opened.is_current(self._directory, now):
+            return now
+        with self._lock:
+            now = self._now
+            if now is not None and opened.is_current(self._directory, now):
+                return now  # another thread was quicker
+            return self._reload()
+
+    def _reload(self) -> opened.Opened:
+        before = self._now
+        now = self._now = opened.load(self._directory, self._asked, before)
+        if before is not None and before.backend is not now.backend:
+            opened.close(before)
+        return now
+
+    @contextmanager
+    def _writing(self) -> Iterator[View]:
+        """Nobody else changes it; the view is the last commit."""
+        with self._lock, _locked(self._directory):
+            view = self._fresh().view
+            if not self._swept:
+                writing.sweep(self._directory, view.manifest)
+                self._swept = True
+            yield view
+
+    def _commit(self, view: View, entries: Entries, removed: np.ndarray = _NOTHING) -> None:
+        if not len(entries.ids) and not len(removed):
+            return
+        writing.append(self._directory, view.manifest, entries, removed).write(self._directory)
+        self._reload()
+        self._extend()
+
+    def _extend(self) -> None:
+        """Bring the structure up to date, where that is a writer's part. The lock is held."""
+        now = self._now
+        assert now is not None
+        choice = choose(self._asked, len(now.view.ids), now.view.manifest.dimension)
+        if structures.is_made_by(choice, now.backend, now.view):
+            backend, choice = structures.make(choice, self._directory, now.view)
+            if backend is not now.backend:
+                opened.close(now)
+            self._now = now._replace(backend=backend, choice=choice)
+
+    def _catch_up(self) -> None:
+        """After opening: make the structure, if it is one that is quickly made."""
+        now = self._fresh()
+        choice = choose(self._asked, len(now.view.ids), now.view.manifest.dimension)
+        if structures.is_made_by(choice, now.backend, now.view):
+            try:
+                with self._writing():
+                    self._extend()
+            except OSError as error:  # it can only be read
+                structures.say_behind(self._directory, error)
+
+    def _known(self, view: View, ids: np.ndarray) -> np.ndarray:
+        rows = view.find(ids)
+        if (rows < 0).any():
+            raise UnknownIdError(int(ids[rows < 0][0]), str(self._directory.parent))
+        return rows
+
+
+def _made(
+    directory: Path, dimension: int | None, metric: str, asked: str, anew: bool
+) -> opened.Opened:
+    if dimension is None or dimension < 1 or metric not in ("cosine", "dot"):
+        raise IndexEntryError(
+            None,
+            f"an index of dimension {dimension} and metric {metric!r} cannot be made",
+            "Give a dimension above 0, and cosine or dot.",
+        )
+    with _locked(directory):
+        commit = 0
+        try:
+            there = Manifest.read(directory)
+            if not anew:
+                return opened.load(directory, asked)  # another process was quicker
+            commit = there.commit
+        except (FileNotFoundError, RuntimeError):
+            pass
+        like = Manifest(dimension, metric, "", commit)
+        writing.sweep(directory, _written(directory, like, (), asked))
+        return opened.load(directory, asked)
+
+
+def _written(directory: Path, like: Manifest, batches: Iterable[Entries], asked: str) -> Manifest:
+    """Write a generation and its structure, and make it what the index holds."""
+    new = writing.write_generation(directory, like, batches)
+    try:
+        view = View.load(directory, new)
+        if len(view.ids) < new.rows:
+            twice = int(view.row_ids[view.dead[0]])
+            raise IndexEntryError(twice, "it is given more than once", "Give every id once.")
+        choice = choose(asked, new.rows, new.dimension)
+        opened.close(structures.make(choice, directory, view)[0])
+        return new.write(directory)
+    except BaseException:
+        writing.discard(directory, new.generation)
+        raise
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    timeout = default_lock_timeout()
+    with machine_lock(directory / "lock", f"the index {directory.parent}", timeout=timeout):
+        yield
+
+
+def _count(k: int) -> int:
+    if k < 0:
+        raise IndexEntryError(None, f"k is {k}", "Give the number of entries to find.")
+    return int(k)
