@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any, Self
@@ -9,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from pytest_embedcache.files import read_json, write_json
+from pytest_embedcache.models.resources import usable_cores
 from pytest_embedcache.search.lifting import lift
 from pytest_embedcache.search.manifest import stamp
 from pytest_embedcache.search.view import View
@@ -16,7 +18,7 @@ from pytest_embedcache.search.view import View
 __all__ = ["Approximate"]
 
 #: Of the graph: neighbours of a node, and how many are looked at when it is made and walked.
-CONNECTIVITY, WHEN_ADDING, WHEN_SEARCHING = 16, 128, 128
+CONNECTIVITY, WHEN_ADDING, WHEN_SEARCHING = 16, 128, 512
 #: How the graph keeps vectors.
 DTYPE = "f16"
 _BATCH = 8192
@@ -29,9 +31,11 @@ class Approximate:
     is_exact = False
     limit = 1 << 20
 
-    def __init__(self, graph: Any, covered: int) -> None:
+    def __init__(self, graph: Any, covered: int, dimension: int) -> None:
         self._graph = graph
         self.covered = covered
+        # Of half precision, 2**-11 of each number; the errors of many numbers cancel.
+        self.error = 4 * 2.0**-11 / math.sqrt(dimension)
 
     @classmethod
     def open(cls, directory: Path, generation: str) -> Self:
@@ -47,7 +51,7 @@ class Approximate:
             graph.view(str(path))
         except Exception as error:  # usearch raises RuntimeError, and ValueError
             raise OSError(f"{path.name}: {error}") from error
-        return cls(graph, told["covered"])
+        return cls(graph, told["covered"], told["dimension"])
 
     @classmethod
     def make(cls, directory: Path, view: View) -> Self:
@@ -59,7 +63,8 @@ class Approximate:
         for first in range(0, manifest.rows, _BATCH):
             part = slice(first, first + _BATCH)
             vectors = lift(view.matrix[part], view.norms[part], manifest.metric, bound)
-            graph.add(np.arange(first, first + len(vectors), dtype=np.uint64), vectors)
+            keys = np.arange(first, first + len(vectors), dtype=np.uint64)
+            graph.add(keys, vectors, threads=usable_cores())
         try:
             graph.save(str(path))
         except Exception as error:
@@ -75,7 +80,7 @@ class Approximate:
                 "dimension": manifest.dimension + 1,
             },
         )
-        return cls(graph, manifest.rows)
+        return cls(graph, manifest.rows, manifest.dimension + 1)
 
     def refresh(self) -> None:
         pass  # it is made once

@@ -29,6 +29,8 @@ class VectorBackend(Protocol):
     covered: int
     #: The most rows that one call returns.
     limit: int
+    #: By how much a cosine that it returns may be wrong.
+    error: float
 
     def nearest(self, query: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         """The rows (int64) nearest to a query, nearest first, and their cosines (float32).

@@ -70,7 +70,7 @@ class Structured:
         self._query = query
         self._norm = norm
         self._lifted = lift_query(query, norm)
-        self._slack = 2 * margin(view.manifest.dimension + 1)
+        self._slack = 2 * backend.error
         self._scan: Scan | None = None
         self.total = len(view.rows)
 
@@ -79,7 +79,9 @@ class Structured:
         # What was removed is still in the structure, and may be nearest.
         asked = count + 16 + min(len(self._view.dead), count)
         while self._scan is None:
-            if asked > self._backend.limit or asked * 2 > covered:
+            # A graph that is asked for most of what it holds takes longer than a scan.
+            most = covered if self._backend.is_exact else covered // 2
+            if asked > min(self._backend.limit, most):
                 self._scan = Scan(self._view, self._query, self._norm)
                 break
             rows, cosines = self._backend.nearest(self._lifted, asked)
@@ -94,9 +96,8 @@ class Structured:
     def _is_enough(self, cosines: np.ndarray, here: np.ndarray, count: int) -> bool:
         if int(here.sum()) < count:
             return False
-        return not self._backend.is_exact or bool(
-            cosines[here][count - 1] - self._slack > cosines[-1]
-        )
+        # Else there may be more that are as near as the last.
+        return bool(cosines[here][count - 1] - self._slack > cosines[-1])
 
     def _uncovered(self, covered: int, count: int) -> np.ndarray:
         if covered == len(self._view.matrix):

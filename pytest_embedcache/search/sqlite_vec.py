@@ -13,6 +13,8 @@ import numpy as np
 
 from pytest_embedcache.search import loadable
 from pytest_embedcache.search.lifting import lift
+from pytest_embedcache.search.manifest import Manifest
+from pytest_embedcache.search.ranking import margin
 from pytest_embedcache.search.view import View
 
 __all__ = ["SqliteVec"]
@@ -32,8 +34,9 @@ class SqliteVec:
     #: sqlite-vec's own; what asks for more is answered by a scan of the rows.
     limit = 4096
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, dimension: int) -> None:
         self.path = path
+        self.error = 2 * margin(dimension)
         self.covered = 0
         self._creates = False
         self._bound = 1.0
@@ -46,11 +49,12 @@ class SqliteVec:
         return directory / f"vec-{generation}.sqlite"
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, directory: Path, manifest: Manifest) -> Self:
         """The structure in a file; raises `OSError` where there is none that can be used."""
+        path = cls.path_of(directory, manifest.generation)
         if not path.exists():
             raise FileNotFoundError(f"{path.name} is not there")
-        found = cls(path)
+        found = cls(path, manifest.dimension)
         found.refresh()
         return found
 
@@ -60,7 +64,7 @@ class SqliteVec:
 
         Raises `OSError` where that does not work.
         """
-        found = cls(path)
+        found = cls(path, view.manifest.dimension)
         found._creates = True
         found._run(lambda connection: found._extend(connection, view))
         return found

@@ -26,7 +26,7 @@ def find(choice: Choice, directory: Path, view: View) -> tuple[VectorBackend | N
         if choice.backend == "sqlite-vec":
             from pytest_embedcache.search.sqlite_vec import SqliteVec
 
-            return SqliteVec.open(SqliteVec.path_of(directory, view.manifest.generation)), choice
+            return SqliteVec.open(directory, view.manifest), choice
         from pytest_embedcache.search.approximate import Approximate
 
         return Approximate.open(directory, view.manifest.generation), choice

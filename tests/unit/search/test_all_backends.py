@@ -1,0 +1,33 @@
+"""Every backend gives the answer of brute force in float64, whatever was done before."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.support.index_machine import IndexMachine
+
+for package in ("apsw", "sqlite_vec", "usearch"):
+    pytest.importorskip(package)
+
+
+def machine(metric: str) -> type[IndexMachine]:
+    return type(f"{metric}Machine", (IndexMachine,), {"metric": metric})
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot"])
+def test_all_agree_with_brute_force(metric: str) -> None:
+    """Ids, order and distances, after any changes, with zeros, duplicates, ties and k above n."""
+    # Without making a failure smaller: that is for the long campaign.
+    phases = [Phase.explicit, Phase.generate]
+    few = settings(max_examples=6, stateful_step_count=12, deadline=None, phases=phases)
+    run_state_machine_as_test(machine(metric), settings=few)
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("metric", ["cosine", "dot"])
+def test_all_agree_with_brute_force_for_long(metric: str) -> None:
+    """The long campaign."""
+    many = settings(max_examples=400, stateful_step_count=40, deadline=None)
+    run_state_machine_as_test(machine(metric), settings=many)
