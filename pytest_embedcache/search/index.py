@@ -104,7 +104,7 @@ class VectorIndex:
     def __contains__(self, id: object) -> bool:
         if not isinstance(id, int | np.integer) or isinstance(id, bool):
             return False
-        return -(2**63) <= id < 2**63 and bool(self._fresh().view.find(ids_from([id]))[0] >= 0)
+        return -(2**63) <= int(id) < 2**63 and bool(self._fresh().view.find(ids_from([id]))[0] >= 0)
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.ids().tolist())
