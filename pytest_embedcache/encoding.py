@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["canonical_json", "digest", "frame"]
+__all__ = ["canonical_json", "digest", "frame", "is_hex"]
 
 
 def frame(fields: Iterable[bytes]) -> bytes:
@@ -31,6 +31,14 @@ def digest(*fields: str | bytes) -> str:
     """SHA-256, as 64 hexadecimal digits, of the framed fields (text as UTF-8, exactly as given)."""
     encoded = (f.encode("utf-8", "surrogatepass") if isinstance(f, str) else f for f in fields)
     return hashlib.sha256(frame(encoded)).hexdigest()
+
+
+def is_hex(text: str, digits: int) -> bool:
+    """Whether `text` is that many hexadecimal digits, in lower case.
+
+    Not a regular expression: to compile one takes as long as to import a module.
+    """
+    return len(text) == digits and not text.strip("0123456789abcdef")
 
 
 def canonical_json(value: Any) -> bytes:

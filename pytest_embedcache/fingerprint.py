@@ -13,13 +13,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import re
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pytest_embedcache.content import model_files, parts_of
 from pytest_embedcache.dtypes import default_dtype, dtype_keyword, keeps_dtype
-from pytest_embedcache.encoding import digest
+from pytest_embedcache.encoding import digest, is_hex
 from pytest_embedcache.errors import ModelNotFoundError, SnapshotError
 from pytest_embedcache.files import cache_directory, read_json, say_unusable, write_json
 from pytest_embedcache.layout import code_repositories
@@ -42,7 +41,6 @@ VERSION = "embedcache-model-1"
 SHIPPED = "onnx/model.onnx"
 #: What the artifact of a prepared model holds beside the graph.
 PREPARED = "embedcache.json"
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 #: With this the fingerprint of a fake begins; that of a real model does so once in 2**64.
 _FAKE = "fa4e" * 4
 
@@ -57,8 +55,7 @@ def is_fake(fingerprint: str) -> bool:
     return fingerprint.startswith(_FAKE)
 
 
-@dataclass(frozen=True)
-class Fingerprint:
+class Fingerprint(NamedTuple):
     """`digest` (64 hex digits) and the `parts` that went in, as (label, short description)."""
 
     digest: str
@@ -106,7 +103,7 @@ def fingerprint_of(
 def _of_prepared(spec: ModelSpec, path: str) -> Fingerprint:
     found = read_json(Path(path, PREPARED))
     digits = str(found.get("fingerprint")) if isinstance(found, dict) else ""
-    if not _DIGEST.fullmatch(digits):
+    if not is_hex(digits, 64):
         remedy = "Prepare it again: embedcache models prepare NAME."
         raise ModelNotFoundError(spec.name, "its prepared form is gone", remedy, (path,))
     return Fingerprint(digits, (("prepared", path),), "prepared")
@@ -205,7 +202,7 @@ def _remembered(directory: Path, spec: ModelSpec, place: Place) -> Fingerprint:
     entry = read_json(_memory(directory, spec, place.repository, revision))
     if isinstance(entry, dict) and entry.get("repository") == place.repository:
         found, commit = str(entry.get("fingerprint")), str(entry.get("commit"))
-        if _DIGEST.fullmatch(found) and commit == (place.commit or commit):
+        if is_hex(found, 64) and commit == (place.commit or commit):
             return Fingerprint(found, (("commit", commit),), "remembered")
     raise ModelNotFoundError(
         spec.name,

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import re
 
 __all__ = ["installed_version", "is_installed"]
-
-_VERSION = re.compile(r"^Version: *(\S+)", re.MULTILINE)
 
 
 def installed_version(package: str) -> str | None:
@@ -22,8 +19,8 @@ def installed_version(package: str) -> str | None:
         found = distribution(package)
     except PackageNotFoundError:
         return None
-    line = _VERSION.search(found.read_text("METADATA") or "")
-    return line[1] if line else found.version
+    _, _, after = (found.read_text("METADATA") or "").partition("\nVersion:")
+    return after.partition("\n")[0].strip() or found.version
 
 
 def is_installed(package: str) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -235,6 +234,8 @@ def _weights_problem(file: Path) -> str | None:
         return None
     if not file.stat().st_size:
         return f"{file.name} is empty"
+    import zipfile  # safetensors have no use for it
+
     with file.open("rb") as stream:
         is_archive = stream.read(4) == b"PK\x03\x04"  # what torch writes since version 1.6
     # An archive's table of contents is at its end.

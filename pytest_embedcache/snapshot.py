@@ -8,29 +8,32 @@ Plain reading of the disk: no network, nothing heavy imported. The layout of the
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+from pytest_embedcache.encoding import is_hex
 from pytest_embedcache.errors import ModelNotFoundError, SnapshotError
 from pytest_embedcache.hub_names import ROOT_NAMES
 from pytest_embedcache.layout import adapter_bases, problems
 from pytest_embedcache.spec import ModelSpec
 
-__all__ = ["Place", "bases_of", "check", "hub_cache", "hub_cache_around", "locate", "repository_of"]
-
-COMMIT = re.compile(r"[0-9a-f]{40}")
-_SNAPSHOT = re.compile(
-    r"models--(?P<repository>[^/\\]+)[/\\]snapshots[/\\](?P<commit>[0-9a-f]{40})"
-)
+__all__ = [
+    "Place",
+    "bases_of",
+    "check",
+    "hub_cache",
+    "hub_cache_around",
+    "is_commit",
+    "locate",
+    "repository_of",
+]
 
 #: Organisation of the names without one.
 ORGANISATION = "sentence-transformers"
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Where a name leads.
 
     `repository` is None for a local directory. `path` is the real path of the files, None where
@@ -77,9 +80,17 @@ def hub_cache_around(path: str) -> Path | None:
     return Path(path).parents[2] if _as_snapshot(path) else None
 
 
-def _as_snapshot(path: str) -> re.Match[str] | None:
-    inside = _SNAPSHOT.search(path)
-    return inside if inside and inside.end() == len(path) else None
+def is_commit(revision: str) -> bool:
+    """Whether this is the full name of a commit, which is one content for ever."""
+    return is_hex(revision, 40)
+
+
+def _as_snapshot(path: str) -> tuple[str, str] | None:
+    """Repository and commit of a snapshot's path."""
+    *_, folder, snapshots, commit = ("", "", *path.replace("\\", "/").split("/"))
+    if snapshots != "snapshots" or not folder.startswith("models--") or not is_commit(commit):
+        return None
+    return folder.removeprefix("models--").replace("--", "/"), commit
 
 
 def locate(spec: ModelSpec) -> Place:
@@ -93,7 +104,7 @@ def locate(spec: ModelSpec) -> Place:
     if os.path.isdir(name):
         real = os.path.realpath(name)
         if inside := _as_snapshot(real):
-            return Place(inside["repository"].replace("--", "/"), inside["commit"], real)
+            return Place(*inside, real)
         return Place(None, None, real)
     if _is_path(name):
         what = (
@@ -110,7 +121,7 @@ def locate(spec: ModelSpec) -> Place:
     cache = hub_cache(spec.cache_folder)
     folder = cache / f"models--{repository.replace('/', '--')}"
     revision = spec.revision or "main"
-    commit = revision if COMMIT.fullmatch(revision) else _read_ref(folder / "refs" / revision)
+    commit = revision if is_commit(revision) else _read_ref(folder / "refs" / revision)
     snapshot = folder / "snapshots" / commit if commit else None
     found = snapshot is not None and snapshot.is_dir()
     return Place(
@@ -136,7 +147,7 @@ def _read_ref(path: Path) -> str | None:
         text = path.read_text(encoding="ascii").strip()
     except (OSError, ValueError):
         return None
-    return text if COMMIT.fullmatch(text) else None
+    return text if is_commit(text) else None
 
 
 def bases_of(root: Path) -> Iterator[Place]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
@@ -21,7 +20,6 @@ FORMS = {
 }
 _ALL_FORMS = tuple(dict.fromkeys(form for forms in FORMS.values() for form in forms))
 
-_DEVICE = re.compile(r"([a-z]+)(?::([0-9]+))?")
 #: Of these a machine has one: with an index or without, they are one device.
 _SINGLE_DEVICES = ("cpu", "mps", "meta")
 #: What a path was resolved from.
@@ -155,12 +153,12 @@ def _directory(label: str, value: object) -> str:
 
 def _device(value: object) -> str:
     text = str(value)  # a torch.device, too
-    found = _DEVICE.fullmatch(text)
-    if found is None:
+    kind, colon, index = text.partition(":")
+    named = text.isascii() and kind.isalpha() and kind.islower()
+    if not named or index.isdecimal() != bool(colon):
         raise ModelSpecError("device", value, "use 'cpu', 'cuda', 'cuda:1', 'mps', … or None")
-    kind, index = found.groups()
     # `cuda` alone is the current one, which resolution has to ask for.
-    return kind if index is None or kind in _SINGLE_DEVICES else f"{kind}:{int(index)}"
+    return kind if not colon or kind in _SINGLE_DEVICES else f"{kind}:{int(index)}"
 
 
 def _dtype(value: object) -> str:

@@ -10,13 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
-from pytest_embedcache.encoding import canonical_json, digest
+from pytest_embedcache.encoding import canonical_json, digest, is_hex
 from pytest_embedcache.files import read_json, say_unusable, write_json
 
 __all__ = ["DamagedWeightsError", "HashMemo", "WeightsHash", "read_header", "stat_key"]
@@ -27,15 +25,13 @@ SETTLED_AFTER_SECONDS = 2.0
 MAX_HEADER_BYTES = 100_000_000
 
 StatKey = tuple[int, int, int, int]
-_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 class DamagedWeightsError(ValueError):
     """The file is not a whole safetensors file; the message says in which way."""
 
 
-@dataclass(frozen=True)
-class WeightsHash:
+class WeightsHash(NamedTuple):
     """`sha256` of the file's bytes, and `tensors`, of its tensors alone (64 hex digits each)."""
 
     sha256: str
@@ -149,7 +145,7 @@ class HashMemo:
         if self._directory is None:
             return
         try:
-            write_json(self._file(label), {"file": label, "stat": list(key), **asdict(found)})
+            write_json(self._file(label), {"file": label, "stat": list(key), **found._asdict()})
         except OSError as error:
             say_unusable(self._directory.parent, error)
 
@@ -162,7 +158,7 @@ class HashMemo:
                 return None
             size, mtime, ctime, inode = map(int, stored["stat"])
             found = WeightsHash(stored["sha256"], stored["tensors"])
-            if not (_HASH.fullmatch(found.sha256) and _HASH.fullmatch(found.tensors)):
+            if not all(is_hex(hashed, 64) for hashed in found):
                 return None
             return (size, mtime, ctime, inode), found
         except (KeyError, TypeError, ValueError):

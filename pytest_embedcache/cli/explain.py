@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_embedcache.cli.options import add_directory, add_json, add_spec, spec_of, store_of
@@ -151,8 +150,8 @@ def _variations(
         for role in (None, "query", "document"):
             for prompt in prompts:
                 for options in _options(others, cuts):
-                    found = replace(
-                        fields, fingerprint=fingerprint, role=role, prompt=prompt, options=options
+                    found = fields._replace(
+                        fingerprint=fingerprint, role=role, prompt=prompt, options=options
                     )
                     if found != fields:
                         yield found

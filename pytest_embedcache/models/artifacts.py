@@ -14,41 +14,38 @@ import errno
 import hashlib
 import logging
 import os
-import re
 import shutil
+import string
 import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pytest_embedcache.errors import ArtifactError, LockTimeoutError
 from pytest_embedcache.files import cache_directory, make_directory, say_unusable
-from pytest_embedcache.models.generations import new_generation, remove_abandoned
-from pytest_embedcache.models.locking import ANNOUNCE_AFTER, default_lock_timeout, machine_lock
 from pytest_embedcache.models.manifest import Manifest
 from pytest_embedcache.weights import HashMemo
 
 __all__ = ["Artifact", "ArtifactStore", "Built"]
 
 _log = logging.getLogger(__name__)
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_FIRST = frozenset(string.ascii_letters + string.digits)
+_FURTHER = frozenset("._-") | _FIRST
 #: What a directory says that takes nothing more.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+_NO_DETAILS: Mapping[str, Any] = {}
 
 
-@dataclass(frozen=True)
-class Built:
+class Built(NamedTuple):
     """What a builder made: `files` below `root`, or below the directory it was given if None."""
 
     files: Iterable[str]
     root: str | None = None
-    details: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = _NO_DETAILS
 
 
-@dataclass(frozen=True)
-class Artifact:
+class Artifact(NamedTuple):
     """A verified artifact: `files` (sorted, relative) below `root`, and the builder's details."""
 
     kind: str
@@ -65,7 +62,7 @@ class ArtifactStore:
         directory: The cache directory; `None` is the default one.
         lock_timeout: Seconds to wait for another process's preparation; `None` asks
             `EMBEDCACHE_LOCK_TIMEOUT`.
-        announce_after: Seconds of waiting before a line names the holder.
+        announce_after: Seconds of waiting before a line names the holder; `None` is the usual.
 
     Attributes:
         built: Preparations made through this object.
@@ -77,7 +74,7 @@ class ArtifactStore:
         directory: str | os.PathLike[str] | None = None,
         *,
         lock_timeout: float | None = None,
-        announce_after: float = ANNOUNCE_AFTER,
+        announce_after: float | None = None,
     ) -> None:
         self.directory = cache_directory(directory)
         self.memo = HashMemo(self.directory)
@@ -125,12 +122,18 @@ class ArtifactStore:
         Yields False, and says so once, where the cache directory cannot be used and nobody is
         kept away. Raises `LockTimeoutError`.
         """
-        timeout = default_lock_timeout() if self._timeout is None else self._timeout
+        # Imported here, as everything that only a preparation needs: nearly always all is there.
+        from pytest_embedcache.models import locking
+
+        timeout = locking.default_lock_timeout() if self._timeout is None else self._timeout
+        announce_after = self._announce_after
+        if announce_after is None:
+            announce_after = locking.ANNOUNCE_AFTER
         path = self.directory / "locks" / f"{name}.lock"
         with contextlib.ExitStack() as stack:
             try:
-                lock = machine_lock(
-                    path, what, timeout=timeout, announce_after=self._announce_after
+                lock = locking.machine_lock(
+                    path, what, timeout=timeout, announce_after=announce_after
                 )
                 stack.enter_context(lock)
                 held = True
@@ -198,11 +201,13 @@ class ArtifactStore:
 
     def _home(self, kind: str, key: str) -> Path:
         for part in (kind, key):
-            if not _NAME.fullmatch(part):
+            if part[:1] not in _FIRST or not _FURTHER.issuperset(part):
                 raise ArtifactError(part, "this is no name for an artifact", "Use [A-Za-z0-9._-].")
         return self.directory / "artifacts" / kind / key
 
     def _new_generation(self, kind: str, key: str) -> Path:
+        from pytest_embedcache.models.generations import new_generation, remove_abandoned
+
         directory = make_directory(self._home(kind, key))
         current = None
         with contextlib.suppress(ValueError):

@@ -5,30 +5,24 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_embedcache.models import defaults
 from pytest_embedcache.models.collector import collector_paused
 from pytest_embedcache.models.flight import Flight
 from pytest_embedcache.models.importing import importing, wait_first
-from pytest_embedcache.models.stats import Counts
+from pytest_embedcache.models.stats import OF_THE_CALLER, Counts
 from pytest_embedcache.spec import ModelSpec
 
 if TYPE_CHECKING:
     from pytest_embedcache.models.backends import Backend
 
-__all__ = ["OF_THE_CALLER", "Loaded", "build"]
-
-#: The item of a backend's state that is the calling thread's: absent while that has set nothing,
-#: and no part of what a model was like when it was loaded.
-OF_THE_CALLER = "autocast"
+__all__ = ["Loaded", "build"]
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Loaded:
+class Loaded(NamedTuple):
     """A model right after its load.
 
     Attributes:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_embedcache.errors import LoadTimeoutError
 from pytest_embedcache.models import background, defaults
-from pytest_embedcache.models.building import OF_THE_CALLER, build
 from pytest_embedcache.models.flight import Flight, seconds_left
 from pytest_embedcache.models.freed import give_back
 from pytest_embedcache.models.idle import AT_ONCE, NEVER, IdleUnloader, idle
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from pytest_embedcache.models.backends import Backend
     from pytest_embedcache.models.metadata import ModelMetadata
 
-__all__ = ["OF_THE_CALLER", "Counts", "ModelHandle", "Status"]
+__all__ = ["Counts", "ModelHandle", "Status"]
 
 
 class ModelHandle(Near):
@@ -289,6 +288,8 @@ class ModelHandle(Near):
         return model
 
     def _load(self, flight: Flight) -> Any:
+        from pytest_embedcache.models.building import build  # a hit has no use for it
+
         turn.model = self.asked_as
         given = (self.asked_as, self._after_import, self.counts, flight)
         loaded = build(self.spec, self._backend, *given)

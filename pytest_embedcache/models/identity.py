@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from pytest_embedcache.encoding import digest
 from pytest_embedcache.files import read_json, write_json
 from pytest_embedcache.fingerprint import fingerprint_of, model_files
 from pytest_embedcache.models.artifacts import ArtifactStore
 from pytest_embedcache.models.metadata import ModelMetadata, read_metadata
-from pytest_embedcache.models.remote import RemoteModel
 from pytest_embedcache.snapshot import locate
 from pytest_embedcache.spec import ModelSpec
 from pytest_embedcache.weights import stat_key
+
+if TYPE_CHECKING:
+    from pytest_embedcache.models.remote import RemoteModel
 
 __all__ = ["Identity", "files_signature", "identify_snapshot"]
 

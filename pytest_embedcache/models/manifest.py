@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from pytest_embedcache.encoding import canonical_json, digest
 from pytest_embedcache.files import read_json, write_json
@@ -21,8 +20,7 @@ _FORMAT = 1
 _FILE = "manifest.json"
 
 
-@dataclass(frozen=True)
-class Manifest:
+class Manifest(NamedTuple):
     """`root` is absolute, or the name of a directory beside the manifest.
 
     `files` maps a path below it to its `stat` (size, times, inode) and `sha256`; `details` are
@@ -68,7 +66,7 @@ class Manifest:
 
     def write(self, directory: Path) -> None:
         """Publish it in `directory`. Raises `OSError`."""
-        content = {"format": _FORMAT, **asdict(self)}
+        content = {"format": _FORMAT, **self._asdict()}
         if os.path.dirname(self.root) == str(directory):  # so that the directory can be moved
             content["root"] = os.path.basename(self.root)
         write_json(directory / _FILE, {**content, "check": _checksum(content)})

@@ -18,7 +18,6 @@ from pytest_embedcache.models.handle import ModelHandle
 from pytest_embedcache.models.identity import Identity
 from pytest_embedcache.models.idle import IdleUnloader, default_idle_timeout, idle
 from pytest_embedcache.models.metadata import ModelMetadata
-from pytest_embedcache.models.naming import fitting
 from pytest_embedcache.models.stats import Counts, ModelStats, RegistryStats
 from pytest_embedcache.models.turn import turn
 from pytest_embedcache.spec import ModelSpec
@@ -171,6 +170,8 @@ class ModelRegistry:
         What `spec` leaves open (revision, device, dtype) fits any: a name alone, as a string,
         forgets every model of that name. Whoever still holds a model keeps it. Nothing is fetched.
         """
+        from pytest_embedcache.models.naming import fitting
+
         fits = fitting(spec)
         with self._lock:
             found = {handle for spelling, handle in self._handles.items() if fits(spelling)}

@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pytest_embedcache.models.limits import quota_of_cores
-
 __all__ = ["best_device", "concrete_device", "threads_per_worker", "usable_cores"]
 
 
 def usable_cores(root: Path = Path("/")) -> int:
     """The cores that this process may use, at least 1: affinity, and a container's quota."""
+    from pytest_embedcache.models.limits import quota_of_cores
+
     if sys.platform == "linux":
         cores = len(os.sched_getaffinity(0))
     else:

@@ -11,6 +11,7 @@ import logging
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_embedcache.encoding import digest
 from pytest_embedcache.errors import (
@@ -22,7 +23,6 @@ from pytest_embedcache.errors import (
 from pytest_embedcache.fingerprint import model_files
 from pytest_embedcache.layout import problems
 from pytest_embedcache.models.artifacts import Artifact, ArtifactStore, Built
-from pytest_embedcache.models.hub import Fetcher
 from pytest_embedcache.snapshot import (
     Place,
     bases_of,
@@ -34,6 +34,9 @@ from pytest_embedcache.snapshot import (
 from pytest_embedcache.spec import ModelSpec
 from pytest_embedcache.weights import HashMemo
 
+if TYPE_CHECKING:
+    from pytest_embedcache.models.hub import Fetcher
+
 __all__ = ["damaged_blobs", "prepare_snapshot"]
 
 _log = logging.getLogger(__name__)
@@ -42,10 +45,10 @@ _log = logging.getLogger(__name__)
 _MISSING = (" is missing", " is a link to nothing")
 
 
-def prepare_snapshot(spec: ModelSpec, artifacts: ArtifactStore, fetcher: Fetcher) -> Place:
+def prepare_snapshot(spec: ModelSpec, artifacts: ArtifactStore, fetcher: Fetcher | None) -> Place:
     """Return where the files of `spec` are, verified; fetch them first if they are not here.
 
-    So are the models that an adapter among them was made for.
+    So are the models that an adapter among them was made for. Without a `fetcher` the Hub is asked.
 
     Raises:
         ModelNotFoundError: There is no such model, or no such directory.
@@ -65,7 +68,7 @@ def prepare_snapshot(spec: ModelSpec, artifacts: ArtifactStore, fetcher: Fetcher
     return place
 
 
-def _prepare(spec: ModelSpec, artifacts: ArtifactStore, fetcher: Fetcher) -> Place:
+def _prepare(spec: ModelSpec, artifacts: ArtifactStore, fetcher: Fetcher | None) -> Place:
     place = locate(spec)
     if place.repository is None:
         check(spec.name, place)
@@ -83,10 +86,10 @@ def _prepare(spec: ModelSpec, artifacts: ArtifactStore, fetcher: Fetcher) -> Pla
     return _verify(spec, place, cache, artifacts, fetcher, lock=name, what=what)
 
 
-def _fetch(spec: ModelSpec, place: Place, cache: Path, fetcher: Fetcher) -> Place:
+def _fetch(spec: ModelSpec, place: Place, cache: Path, fetcher: Fetcher | None) -> Place:
     assert place.repository is not None
     revision = spec.revision or "main"
-    fetcher.fetch(place.repository, revision, cache, token=spec.token, force=False)
+    _asked(fetcher).fetch(place.repository, revision, cache, token=spec.token, force=False)
     fetched = locate(spec)
     if fetched.path is None:
         raise FetchError(
@@ -97,12 +100,19 @@ def _fetch(spec: ModelSpec, place: Place, cache: Path, fetcher: Fetcher) -> Plac
     return fetched
 
 
+def _asked(fetcher: Fetcher | None) -> Fetcher:
+    # Imported here: nearly always all files are here.
+    from pytest_embedcache.models.hub import HubFetcher
+
+    return fetcher or HubFetcher()
+
+
 def _verify(
     spec: ModelSpec,
     place: Place,
     cache: Path,
     artifacts: ArtifactStore,
-    fetcher: Fetcher,
+    fetcher: Fetcher | None,
     **options: str,
 ) -> Place:
     """`place`, whose files are whole: as an artifact says, or after a look at every byte."""
@@ -133,7 +143,7 @@ def _complete(
     cache: Path,
     expected: tuple[str, ...],
     memo: HashMemo,
-    fetcher: Fetcher,
+    fetcher: Fetcher | None,
 ) -> None:
     assert place.repository is not None
     assert place.path is not None
@@ -145,7 +155,7 @@ def _complete(
         "Model %s in %s is fetched again: %s", place.repository, place.path, "; ".join(found)
     )
     try:
-        fetcher.fetch(
+        _asked(fetcher).fetch(
             place.repository,
             place.commit,
             cache,

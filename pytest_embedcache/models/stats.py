@@ -5,10 +5,13 @@ from __future__ import annotations
 import enum
 import itertools
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["Counts", "ModelStats", "RegistryStats", "Status"]
+__all__ = ["OF_THE_CALLER", "Counts", "ModelStats", "RegistryStats", "Status"]
+
+#: The item of a backend's state that is the calling thread's: absent while that has set nothing,
+#: and no part of what a model was like when it was loaded.
+OF_THE_CALLER = "autocast"
 
 
 class Status(enum.StrEnum):
@@ -20,22 +23,22 @@ class Status(enum.StrEnum):
     FAILED = "failed"
 
 
-@dataclass
 class Counts:
     """What happened to one model in this process; outlives its eviction.
 
     `gets` counts calls that returned the model: `next()` on it is atomic and needs no lock.
     """
 
-    gets: Iterator[int] = field(default_factory=itertools.count)
-    loads: int = 0
-    failures: int = 0
-    evictions: int = 0
-    unloads: int = 0
-    #: Seconds of all loads, from the libraries imported to the model built.
-    load_seconds: float = 0.0
-    #: Seconds of importing the libraries, where this process had not imported them.
-    import_seconds: float = 0.0
+    def __init__(self) -> None:
+        self.gets: Iterator[int] = itertools.count()
+        self.loads = 0
+        self.failures = 0
+        self.evictions = 0
+        self.unloads = 0
+        #: Seconds of all loads, from the libraries imported to the model built.
+        self.load_seconds = 0.0
+        #: Seconds of importing the libraries, where this process had not imported them.
+        self.import_seconds = 0.0
 
     @property
     def gets_so_far(self) -> int:
@@ -43,8 +46,7 @@ class Counts:
         return int(repr(self.gets)[len("count(") : -1])
 
 
-@dataclass(frozen=True)
-class ModelStats:
+class ModelStats(NamedTuple):
     """Counts of one model in one process; seconds are of the wall clock."""
 
     name: str
@@ -59,8 +61,7 @@ class ModelStats:
     unloads: int = 0
 
 
-@dataclass(frozen=True)
-class RegistryStats:
+class RegistryStats(NamedTuple):
     """Counts of a registry since it was made or reset."""
 
     models: tuple[ModelStats, ...]
@@ -77,4 +78,4 @@ class RegistryStats:
 
     def as_dict(self) -> dict[str, Any]:
         """The same in built-in types."""
-        return asdict(self)
+        return {"models": tuple(model._asdict() for model in self.models)}

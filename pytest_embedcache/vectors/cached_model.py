@@ -7,17 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_embedcache.errors import EncodeError
 from pytest_embedcache.models.convert import converted, empty
-from pytest_embedcache.models.precision import quantized
 from pytest_embedcache.models.registry import ModelRegistry
 from pytest_embedcache.models.roles import ROLES, prompt_name_of
-from pytest_embedcache.models.watching import watched
 from pytest_embedcache.spec import ModelSpec
 from pytest_embedcache.vectors.cache import VectorCache
 from pytest_embedcache.vectors.calls import PRECISIONS, Call, beside_loop, read_inputs
 from pytest_embedcache.vectors.delegation import Delegating
 from pytest_embedcache.vectors.encoder import TextEncoder
 from pytest_embedcache.vectors.keys import KeyFields
-from pytest_embedcache.vectors.similarity import pairwise, similarity
 from pytest_embedcache.vectors.source import Keyed
 
 __all__ = ["CachedModel"]
@@ -95,6 +92,8 @@ class CachedModel(Delegating):
 
         def straight(texts: Sequence[str] | None = None) -> Any:
             """The whole call to the model, its errors and all."""
+            from pytest_embedcache.models.watching import watched  # a hit has no use for it
+
             form = {"precision": precision, "pool": pool}
             form |= {"convert_to_numpy": convert_to_numpy, "convert_to_tensor": convert_to_tensor}
 
@@ -133,6 +132,8 @@ class CachedModel(Delegating):
         if matrix is None:
             return straight(texts)
         if precision not in (None, "float32"):
+            from pytest_embedcache.models.precision import quantized
+
             matrix = quantized(matrix, str(precision))
         return converted(
             matrix,
@@ -200,10 +201,14 @@ class CachedModel(Delegating):
 
         By the model's `similarity_fn_name`. Where torch is not installed, an array.
         """
+        from pytest_embedcache.vectors.similarity import similarity
+
         return similarity(self.similarity_fn_name, embeddings1, embeddings2)
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any:
         """The i-th of the first with the i-th of the second: shape (n,)."""
+        from pytest_embedcache.vectors.similarity import pairwise
+
         return pairwise(self.similarity_fn_name, embeddings1, embeddings2)
 
     @property

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Self
 
 from pytest_embedcache.models.metadata import ModelMetadata
@@ -21,9 +20,9 @@ _NAMED = frozenset(
     )
 )
 PRECISIONS = ("float32", "int8", "uint8", "binary", "ubinary")
+_NONE: Mapping[str, Any] = {}
 
 
-@dataclass(frozen=True)
 class Call:
     """One call with its arguments as they were given.
 
@@ -31,19 +30,28 @@ class Call:
     `encode`'s signature.
     """
 
-    prompt_name: str | None = None
-    prompt: str | None = None
-    task: str | None = None
-    normalize: bool = False
-    truncate_dim: int | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    __slots__ = ("extra", "normalize", "prompt", "prompt_name", "task", "truncate_dim")
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        task: str | None = None,
+        normalize: bool = False,
+        truncate_dim: int | None = None,
+        extra: Mapping[str, Any] = _NONE,
+    ) -> None:
         # In the key and for the model one and the same: a subclass of str may add its own way.
-        if isinstance(self.prompt, str) and type(self.prompt) is not str:
-            object.__setattr__(self, "prompt", str.__str__(self.prompt))
-        if self.truncate_dim is not None:  # TypeError for what the model could not cut by either
-            object.__setattr__(self, "truncate_dim", operator.index(self.truncate_dim))
+        if isinstance(prompt, str) and type(prompt) is not str:
+            prompt = str.__str__(prompt)
+        if truncate_dim is not None:  # TypeError for what the model could not cut by either
+            truncate_dim = operator.index(truncate_dim)
+        self.prompt_name = prompt_name
+        self.prompt = prompt
+        self.task = task
+        self.normalize = normalize
+        self.truncate_dim = truncate_dim
+        self.extra = extra
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from pytest_embedcache.errors import EncodeError, HostError, StoreError
 from pytest_embedcache.models import defaults
 from pytest_embedcache.models.handle import ModelHandle
-from pytest_embedcache.models.progress import progress_bar
 from pytest_embedcache.vectors.calls import Call
 from pytest_embedcache.vectors.source import Keyed, ModelSource
 
@@ -210,6 +209,8 @@ class TextEncoder:
         progress: bool,
     ) -> Iterator[Vectors]:
         """Compute and store slice by slice."""
+        from pytest_embedcache.models.progress import progress_bar  # a hit has no use for it
+
         size = self._cache.policy.together or SLICE
         if self._source.in_one_call:
             size = max(1, len(keys))

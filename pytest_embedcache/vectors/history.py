@@ -11,9 +11,8 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pytest_embedcache import notices
 from pytest_embedcache.files import make_directory
@@ -29,10 +28,10 @@ _FILE = "history.jsonl"
 _OLDER = "history-older.jsonl"
 _COUNTS = ("asked", "computed", "loads", "billed", "tokens")
 _SECONDS = ("encode_seconds", "load_seconds")
+_NONE: Mapping[str, int] = {}
 
 
-@dataclass
-class Past:
+class Past(NamedTuple):
     """The sums of one model's lines.
 
     Attributes:
@@ -45,7 +44,7 @@ class Past:
     """
 
     asked: int = 0
-    found: dict[str, int] = field(default_factory=dict)
+    found: Mapping[str, int] = _NONE
     computed: int = 0
     encode_seconds: float = 0.0
     loads: int = 0
@@ -68,13 +67,6 @@ class Past:
         """Part of the vectors looked for in the store that were there; None where none were."""
         found = sum(self.found.values())
         return found / (found + self.computed) if found + self.computed else None
-
-    def __iadd__(self, other: Past) -> Past:
-        for name in (*_COUNTS, *_SECONDS):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        for tier, count in other.found.items():
-            self.found[tier] = self.found.get(tier, 0) + count
-        return self
 
 
 def rows_of(
@@ -133,17 +125,21 @@ def _torn(handle: int) -> bool:
 
 def read(directory: Path) -> dict[str, Past]:
     """The sums by model; lines that cannot be read are passed over, whole."""
-    found: dict[str, Past] = {}
+    sums: dict[str, dict[str, Any]] = {}
     for line in _lines(directory):
         try:
             row = json.loads(line)
-            model, past = row["model"], _past(row)
+            model, amounts = row["model"], _amounts(row)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
             continue
         if isinstance(model, str):
-            total = found.setdefault(model, Past())
-            total += past
-    return found
+            total = sums.setdefault(model, {"found": {}})
+            for name, amount in amounts:
+                total[name] = total.get(name, 0) + amount
+            tiers = total["found"]
+            for tier, count in row.get("found", {}).items():
+                tiers[tier] = tiers.get(tier, 0) + int(count)
+    return {model: Past(**total) for model, total in sums.items()}
 
 
 def _lines(directory: Path) -> Iterator[bytes]:
@@ -152,11 +148,12 @@ def _lines(directory: Path) -> Iterator[bytes]:
             yield from (directory / name).read_bytes().splitlines()
 
 
-def _past(row: Mapping[str, Any]) -> Past:
-    tiers = {str(tier): _number(int, count) for tier, count in row.get("found", {}).items()}
-    counts = {name: _number(int, row.get(name, 0)) for name in _COUNTS}
-    seconds = {name: _number(float, row.get(name, 0.0)) for name in _SECONDS}
-    return Past(found=tiers, **counts, **seconds)
+def _amounts(row: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """What of a row is added up, beside `found`, which is looked at as well."""
+    for count in row.get("found", {}).values():
+        _number(int, count)
+    counts = [(name, _number(int, row[name])) for name in _COUNTS if name in row]
+    return counts + [(name, _number(float, row[name])) for name in _SECONDS if name in row]
 
 
 def _number(kind: type[Any], value: Any) -> Any:

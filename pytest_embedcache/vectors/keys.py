@@ -10,8 +10,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from pytest_embedcache.encoding import frame
 from pytest_embedcache.errors import KeyFieldError
@@ -19,10 +18,10 @@ from pytest_embedcache.errors import KeyFieldError
 __all__ = ["KeyExplanation", "KeyFields", "KeyMaker", "differences", "explain_key"]
 
 VERSION = b"embedcache-key-1"
+_NONE: Mapping[str, Any] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class KeyFields:
+class KeyFields(NamedTuple):
     """What is the same for all texts of one call.
 
     Values in `options` and `state` are None, bool, int, float, str, bytes, and lists, tuples and
@@ -39,8 +38,8 @@ class KeyFields:
     fingerprint: str
     role: str | None = None
     prompt: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    state: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = _NONE
+    state: Mapping[str, Any] = _NONE
 
 
 class KeyMaker:
@@ -88,8 +87,7 @@ class KeyMaker:
         return keys
 
 
-@dataclass(frozen=True, slots=True)
-class KeyExplanation:
+class KeyExplanation(NamedTuple):
     """What went into a key, for people: `key` as hexadecimal digits, and the named fields.
 
     Options and state are spread out, as in `state.max_seq_length`.

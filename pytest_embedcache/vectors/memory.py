@@ -11,12 +11,15 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pytest_embedcache.vectors import forking
 from pytest_embedcache.vectors.codec import HEADER_SIZE, check_vectors, same
-from pytest_embedcache.vectors.store import StoreStats
+
+if TYPE_CHECKING:
+    from pytest_embedcache.vectors.store import StoreStats
 
 __all__ = ["DEFAULT_MAX_BYTES", "DEFAULT_MAX_ENTRIES", "MemoryStore"]
 
@@ -119,6 +122,8 @@ class MemoryStore:
         return len(names)
 
     def stats(self) -> StoreStats:
+        from pytest_embedcache.vectors.store import StoreStats  # a hit has no use for it
+
         with self._lock:
             return StoreStats(
                 entries=len(self._entries),

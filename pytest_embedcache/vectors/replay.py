@@ -23,7 +23,7 @@ from pytest_embedcache.models.handle import ModelHandle
 from pytest_embedcache.models.identity import Identity
 from pytest_embedcache.models.registry import ModelRegistry
 from pytest_embedcache.models.remote import RemoteModel
-from pytest_embedcache.snapshot import COMMIT, locate
+from pytest_embedcache.snapshot import is_commit, locate
 from pytest_embedcache.spec import ModelSpec
 from pytest_embedcache.vectors.policy import Policy
 from pytest_embedcache.vectors.recording_header import Header, names_of
@@ -121,7 +121,7 @@ class RecordedModels:
         if not fitting:
             asked = f"{spec.name} as {spec.dtype or spec.form}"
             raise RecordingMismatchError(spec.name, _described(named), asked)
-        if spec.revision is not None and COMMIT.fullmatch(spec.revision):
+        if spec.revision is not None and is_commit(spec.revision):
             pinned = [h for h in fitting if h.commit in (spec.revision, None)]
             if not pinned:
                 raise RecordingMismatchError(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import weakref
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from pytest_embedcache import notices
 from pytest_embedcache.errors import EmbedCacheError, ExportError, HostError, KeyFieldError
@@ -26,8 +26,7 @@ State = tuple[tuple[str, str], ...]
 _MAX_MAKERS = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Keyed:
+class Keyed(NamedTuple):
     """The keys of one call, and what they were made for: they are of no use after a change of it.
 
     `state` is what differs from the model as it was loaded; empty where nothing does.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -22,7 +22,9 @@ from pytest_embedcache.vectors.codec import check_vectors, decode, pack, same
 from pytest_embedcache.vectors.counts import Counts
 from pytest_embedcache.vectors.sqlite_file import SqliteFile
 from pytest_embedcache.vectors.sqlite_schema import transaction
-from pytest_embedcache.vectors.store import StoreStats
+
+if TYPE_CHECKING:
+    from pytest_embedcache.vectors.store import StoreStats
 
 __all__ = ["DEFAULT_MAX_BYTES", "SqliteStore"]
 
@@ -116,6 +118,7 @@ class SqliteStore:
 
     def stats(self) -> StoreStats:
         """As the protocol says; `bytes` are those in use in the database, indexes included."""
+        from pytest_embedcache.vectors.store import StoreStats  # a hit has no use for it
 
         def look(connection: sqlite3.Connection) -> tuple[int, int]:
             entries = upkeep.one(connection, "SELECT count(*) FROM uses")

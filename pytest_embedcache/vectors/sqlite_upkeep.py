@@ -5,8 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pytest_embedcache.vectors import forking
 
@@ -18,8 +17,7 @@ _AFTER_EVICTION = 0.9
 _MOST_USES = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class ModelUse:
+class ModelUse(NamedTuple):
     """What a store holds of one model; `bytes` are those of the stored values."""
 
     fingerprint: str

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = ["Tallies", "Tally"]
 
 
-@dataclass
 class Tally:
     """Counts of one model in one process. Texts, not distinct ones; seconds of the wall clock.
 
@@ -27,15 +25,28 @@ class Tally:
         tokens: That it counted for these.
     """
 
-    asked: int = 0
-    found: dict[str, int] = field(default_factory=dict)
-    computed: int = 0
-    shared: int = 0
-    bypassed: int = 0
-    untrusted: int = 0
-    encode_seconds: float = 0.0
-    billed: int = 0
-    tokens: int = 0
+    def __init__(
+        self,
+        *,
+        asked: int = 0,
+        found: Mapping[str, int] | None = None,
+        computed: int = 0,
+        shared: int = 0,
+        bypassed: int = 0,
+        untrusted: int = 0,
+        encode_seconds: float = 0.0,
+        billed: int = 0,
+        tokens: int = 0,
+    ) -> None:
+        self.asked = asked
+        self.found = dict(found or {})
+        self.computed = computed
+        self.shared = shared
+        self.bypassed = bypassed
+        self.untrusted = untrusted
+        self.encode_seconds = encode_seconds
+        self.billed = billed
+        self.tokens = tokens
 
     def as_dict(self) -> dict[str, Any]:
         """The same in built-in types."""

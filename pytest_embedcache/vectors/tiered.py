@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -15,7 +14,9 @@ from pytest_embedcache.errors import StorePausedError
 from pytest_embedcache.vectors.breaker import Breaker
 from pytest_embedcache.vectors.codec import check_vectors
 from pytest_embedcache.vectors.counts import Counts
-from pytest_embedcache.vectors.store import StoreStats, VectorStore
+
+if TYPE_CHECKING:
+    from pytest_embedcache.vectors.store import StoreStats, VectorStore
 
 __all__ = ["TierStats", "TieredStore"]
 
@@ -23,8 +24,7 @@ _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class TierStats:
+class TierStats(NamedTuple):
     """What a tier did for the tiered store; asks the tier nothing.
 
     Attributes:
@@ -47,7 +47,7 @@ class TierStats:
 
     def as_dict(self) -> dict[str, Any]:
         """The same as plain builtins."""
-        return asdict(self)
+        return self._asdict()
 
 
 class TieredStore:
@@ -154,6 +154,8 @@ class TieredStore:
 
         `details` has for each tier what it says of itself, or the error it gave.
         """
+        from pytest_embedcache.vectors.store import StoreStats  # a hit has no use for it
+
         details: dict[str, Any] = {}
         entries = size = corrupt = evictions = 0
         for depth, store in enumerate(self.stores):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -209,7 +208,7 @@ class KeepsForgottenModels(OfFakes):
 class CountsTheFirstGet(OfFakes):
     def stats(self) -> RegistryStats:
         found = super().stats()
-        return RegistryStats(tuple(replace(model, gets=1) for model in found.models))
+        return RegistryStats(tuple(model._replace(gets=1) for model in found.models))
 
 
 @on("test_stats_are_plain_values")

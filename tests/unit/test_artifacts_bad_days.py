@@ -16,7 +16,7 @@ from support.children import python
 
 from pytest_embedcache import notices
 from pytest_embedcache.errors import ArtifactError, FetchError
-from pytest_embedcache.models import artifacts, generations
+from pytest_embedcache.models import generations, locking
 from pytest_embedcache.models.artifacts import Artifact, ArtifactStore, Built
 from pytest_embedcache.models.generations import new_generation, remove_abandoned
 
@@ -243,7 +243,7 @@ def test_where_locks_do_nothing_two_builders_are_both_right(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One builds within the other's build: both results are whole, and one of them is published."""
-    monkeypatch.setattr(artifacts, "machine_lock", lambda *_, **__: contextlib.nullcontext())
+    monkeypatch.setattr(locking, "machine_lock", lambda *_, **__: contextlib.nullcontext())
     one, other = ArtifactStore(), ArtifactStore()
     inner: list[Artifact] = []
 

@@ -29,7 +29,7 @@ MODEL = st.builds(
     evictions=NUMBER,
     load_seconds=NUMBER.map(float),
     import_seconds=NUMBER.map(float),
-).map(vars)
+).map(ModelStats._asdict)
 TALLY = st.builds(
     Tally,
     asked=NUMBER,

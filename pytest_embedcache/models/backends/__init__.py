@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, MutableMapping
+from importlib import import_module
 from typing import Any, Protocol, runtime_checkable
 
 from pytest_embedcache.errors import MissingExtraError
 from pytest_embedcache.models.artifacts import ArtifactStore
-from pytest_embedcache.models.backends.onnx import OnnxBackend
-from pytest_embedcache.models.backends.torch import TorchBackend
 from pytest_embedcache.models.identity import Identity
 from pytest_embedcache.models.metadata import ModelMetadata
 from pytest_embedcache.spec import ModelSpec
@@ -43,29 +43,41 @@ class Backend(Protocol):
         """
 
 
-class _Late:
-    """A backend whose module is imported when it is first asked for something."""
+class _Table(MutableMapping[str, Backend]):
+    """Backends by name; one is imported when it is first looked up: few processes use two."""
 
-    def __init__(self, module: str, name: str) -> None:
-        self._module = f"{__name__}.{module}"
-        self._name = name
+    def __init__(self, homes: Mapping[str, tuple[str, str]]) -> None:
+        self._rows: dict[str, Backend | tuple[str, str]] = dict(homes)
 
-    def __getattr__(self, attribute: str) -> Any:
-        if attribute == "_backend":
-            from importlib import import_module
+    def __getitem__(self, name: str) -> Backend:
+        found = self._rows[name]
+        if isinstance(found, tuple):
+            module, kind = found
+            made: Backend = getattr(import_module(f"{__name__}.{module}"), kind)()
+            found = self._rows[name] = made
+        return found
 
-            self._backend = getattr(import_module(self._module), self._name)()
-            return self._backend
-        return getattr(self._backend, attribute)
+    def __setitem__(self, name: str, backend: Backend) -> None:
+        self._rows[name] = backend
+
+    def __delitem__(self, name: str) -> None:
+        del self._rows[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
 
 
-_OPENAI: Any = _Late("openai", "OpenAIBackend")
-
-BACKENDS: dict[str, Backend] = {
-    "torch": TorchBackend(),
-    "onnx": OnnxBackend(),
-    "openai": _OPENAI,
-}
+#: By name; each row names the module and the class.
+BACKENDS: MutableMapping[str, Backend] = _Table(
+    {
+        "torch": ("torch", "TorchBackend"),
+        "onnx": ("onnx", "OnnxBackend"),
+        "openai": ("openai", "OpenAIBackend"),
+    }
+)
 
 
 @runtime_checkable

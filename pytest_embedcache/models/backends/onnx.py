@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_embedcache.encoding import digest
 from pytest_embedcache.errors import (
@@ -38,8 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["OnnxBackend"]
 
 
-@dataclass(frozen=True)
-class _Found:
+class _Found(NamedTuple):
     """What a spec means here: form, identity, and the artifact if it is there."""
 
     form: str

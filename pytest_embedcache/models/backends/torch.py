@@ -7,22 +7,23 @@ import sys
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_embedcache.errors import FakeModelError, MissingExtraError, ModelLoadError
 from pytest_embedcache.fingerprint import default_dtype, dtype_keyword
 from pytest_embedcache.installed import is_installed
 from pytest_embedcache.layout import code_repositories, module_directories
 from pytest_embedcache.models.artifacts import ArtifactStore
-from pytest_embedcache.models.handle import OF_THE_CALLER
-from pytest_embedcache.models.hub import Fetcher, HubFetcher
 from pytest_embedcache.models.identity import Identity, files_signature, identify_snapshot
-from pytest_embedcache.models.importing import importing
 from pytest_embedcache.models.metadata import ModelMetadata, read_metadata
 from pytest_embedcache.models.resources import concrete_device
 from pytest_embedcache.models.snapshots import prepare_snapshot
+from pytest_embedcache.models.stats import OF_THE_CALLER
 from pytest_embedcache.snapshot import hub_cache_around, locate
 from pytest_embedcache.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from pytest_embedcache.models.hub import Fetcher
 
 __all__ = ["BECOME_REAL", "TorchBackend"]
 
@@ -35,11 +36,11 @@ _TRUST = "Read the code in the model's repository; if you trust it, give trust_r
 class TorchBackend:
     """Loads a `sentence_transformers.SentenceTransformer` from files on this machine.
 
-    `fetcher` brings a model that is not here; tests give it a local one.
+    `fetcher` brings a model that is not here, None from the Hub; tests give it a local one.
     """
 
     def __init__(self, fetcher: Fetcher | None = None) -> None:
-        self.fetcher = fetcher or HubFetcher()
+        self.fetcher = fetcher
 
     def prepare(self, spec: ModelSpec, artifacts: ArtifactStore) -> ModelSpec:
         place = prepare_snapshot(spec, artifacts, self.fetcher)
@@ -168,6 +169,8 @@ def _import() -> Iterator[None]:
 
 def _build(spec: ModelSpec, path: str, *, local_files_only: bool = True) -> Any:
     import sentence_transformers
+
+    from pytest_embedcache.models.importing import importing
 
     # Looked up when it is used: somebody may have put a class of his own in its place. A test's
     # fake says what it stands for. It is not meant for this registry, which outlives the test.

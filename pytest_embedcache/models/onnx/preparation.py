@@ -166,7 +166,7 @@ class Preparation:
             except RefusedError as error:
                 write_json(folder / REFUSED, str(error))
                 return Built([REFUSED], details={**facts, "refused": str(error)})
-            return replace(built, details={**facts, **built.details})
+            return built._replace(details={**facts, **built.details})
 
         kind, key = kind_and_key(form, identity)
         what = f"the ONNX form {form} of {identity.name}"
