@@ -219,18 +219,18 @@ class VectorIndex:
         """What is in it, and what answers."""
         view, backend, choice, _ = self._fresh()
         manifest = view.manifest
-        details = {}
+        details, reason = {}, choice.reason
         if backend is not None:
-            details = {
-                "covered": min(backend.covered, manifest.rows),
-                "most_at_once": backend.limit,
-            }
+            covered = min(backend.covered, manifest.rows)
+            details = {"covered": covered, "most_at_once": backend.limit}
+            if covered < manifest.rows:
+                reason += f"; {manifest.rows - covered:,} rows are scanned until rebuild()"
         return IndexStats(
             entries=len(view.ids),
             dimension=manifest.dimension,
             metric=manifest.metric,
             backend=choice.backend,
-            reason=choice.reason,
+            reason=reason,
             bytes=sum(p.stat().st_size for p in self._directory.iterdir() if p.is_file()),
             removed=len(view.dead),
             commit=manifest.commit,

@@ -31,9 +31,7 @@ def find(choice: Choice, directory: Path, view: View) -> tuple[VectorBackend | N
 
         return Approximate.open(directory, view.manifest.generation), choice
     except FileNotFoundError:
-        # Nothing is wrong: nobody has made it yet.
-        reason = f"{choice.backend} is not made yet for these vectors: rebuild() makes it"
-        return None, Choice("exact", reason)
+        return None, _not_yet(choice)
     except OSError as error:
         return None, _instead(choice, directory, f"its file cannot be used ({error})")
 
@@ -49,6 +47,8 @@ def make(choice: Choice, directory: Path, view: View) -> tuple[VectorBackend | N
             return _sqlite_vec(directory, view), choice
         from pytest_embedcache.search.approximate import Approximate
 
+        if not len(view.matrix):
+            return None, _not_yet(choice)
         return Approximate.make(directory, view), choice
     except OSError as error:
         return None, _instead(choice, directory, f"its file cannot be made ({error})")
@@ -92,6 +92,12 @@ def _unavailable(backend: str) -> str | None:
     if find_spec("usearch") is None:
         return "the package usearch is not installed (pip install 'pytest-embedcache[search]')"
     return None
+
+
+def _not_yet(choice: Choice) -> Choice:
+    """Nothing is wrong, and nothing is logged."""
+    reason = f"{choice.backend} is not made yet for these vectors: rebuild() makes it"
+    return Choice("exact", reason)
 
 
 def _instead(choice: Choice, directory: Path, reason: str) -> Choice:
