@@ -29,6 +29,7 @@ BENCHMARKS = {
     "onnx_throughput": "texts per second of prepared models, and of torch (ten minutes)",
     "onnx_memory": "memory of prepared models, and of torch (five minutes)",
     "onnx_small": "size and agreement of small forms",
+    "service_core": "texts in flight, an event loop beside the model, and a remote that is far",
     "gate_errors": "how often a speed-up gate is wrong (two minutes)",
 }
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from pytest_embedcache.models.profile import ResourceProfile as ResourceProfile
     from pytest_embedcache.models.registry import ModelRegistry as ModelRegistry
     from pytest_embedcache.models.registry import default_registry as default_registry
+    from pytest_embedcache.service.embedder import EmbedderService as EmbedderService
+    from pytest_embedcache.service.embedder import get_embedder_service as get_embedder_service
     from pytest_embedcache.spec import ModelSpec as ModelSpec
     from pytest_embedcache.vectors.api import get_model as get_model
     from pytest_embedcache.vectors.cached_model import CachedModel as CachedModel
@@ -24,11 +26,13 @@ if TYPE_CHECKING:
 __all__ = [
     "CachedModel",
     "EmbedCacheError",
+    "EmbedderService",
     "ModelRegistry",
     "ModelSpec",
     "ResourceProfile",
     "__version__",
     "default_registry",
+    "get_embedder_service",
     "get_embedding_provider",
     "get_model",
     "preload",
@@ -39,10 +43,12 @@ __all__ = [
 _HOMES = {
     "CachedModel": "pytest_embedcache.vectors.cached_model",
     "EmbedCacheError": "pytest_embedcache.errors",
+    "EmbedderService": "pytest_embedcache.service.embedder",
     "ModelRegistry": "pytest_embedcache.models.registry",
     "ModelSpec": "pytest_embedcache.spec",
     "ResourceProfile": "pytest_embedcache.models.profile",
     "default_registry": "pytest_embedcache.models.registry",
+    "get_embedder_service": "pytest_embedcache.service.embedder",
     "get_embedding_provider": "pytest_embedcache.vectors.loading",
     "get_model": "pytest_embedcache.vectors.api",
     "preload": "pytest_embedcache.vectors.loading",

@@ -190,7 +190,7 @@ def _private_world(cache_dir: Path, backend: FakeBackend) -> Iterator[None]:
 
     directory = os.environ.get("EMBEDCACHE_DIR")
     os.environ["EMBEDCACHE_DIR"] = str(cache_dir)
-    table = dict.fromkeys(("torch", "onnx", "fake"), backend)  # whatever the strategy is
+    table = dict.fromkeys(("torch", "onnx", "openai", "fake"), backend)  # whatever is asked for
     backends, defaults.backends = defaults.backends, table
     registry = swap_default_registry(ModelRegistry())
     cache = swap_default_cache(fake_cache())

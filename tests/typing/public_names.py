@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, assert_type
 
 from pytest_embedcache import (
     CachedModel,
     EmbedCacheError,
+    EmbedderService,
     ModelRegistry,
     ModelSpec,
     ResourceProfile,
     default_registry,
+    get_embedder_service,
     get_embedding_provider,
     get_model,
     preload,
@@ -20,6 +23,7 @@ from pytest_embedcache import (
 from pytest_embedcache.models.handle import ModelHandle
 from pytest_embedcache.models.metadata import ModelMetadata
 from pytest_embedcache.models.registry import RegistryStats
+from pytest_embedcache.service.results import BatchEmbeddings, TextEmbedding
 from pytest_embedcache.vectors.loading import Preload
 
 spec = ModelSpec("all-MiniLM-L6-v2", revision="main", device=None, dtype="float32")
@@ -43,3 +47,14 @@ assert_type(preload("all-MiniLM-L6-v2", strategy="background", pin=True), Preloa
 assert_type(preload_embeddings().wait(timeout=None), CachedModel)
 assert_type(get_embedding_provider("all-MiniLM-L6-v2", timeout=5.0), CachedModel | None)
 assert_type(ResourceProfile.here().cores, int)
+
+service = EmbedderService("all-MiniLM-L6-v2", idle_timeout=60.0)
+assert_type(get_embedder_service(), EmbedderService)
+assert_type(service.sync.embed_text("a cat", use_cache=False), TextEmbedding)
+assert_type(service.sync.embed_batch(["a cat"], batch_size=8), BatchEmbeddings)
+assert_type(service.sync.embed_text("a cat").cost, Decimal | None)
+
+
+async def with_a_loop() -> None:
+    assert_type(await service.embed_query("a cat", dimensions=64), TextEmbedding)
+    assert_type(await service.embed_batch(["a cat"]), BatchEmbeddings)
