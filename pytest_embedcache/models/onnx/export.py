@@ -20,6 +20,7 @@ from pytest_embedcache.models.onnx.description import (
 from pytest_embedcache.models.onnx.graph import strip
 from pytest_embedcache.models.onnx.model import OnnxModel
 from pytest_embedcache.models.onnx.packing import pack
+from pytest_embedcache.models.onnx.simplify import simplify
 from pytest_embedcache.models.onnx.verify import verified
 from pytest_embedcache.spec import ModelSpec
 
@@ -169,6 +170,7 @@ def _write_graph(model: Any, folder: Path, rules: TokenRules) -> list[str]:
         raise RefusedError(f"torch cannot export it ({reason[:300]})") from error
     graph = onnx.load(str(file), load_external_data=False)
     strip(graph)
+    simplify(graph)
     file.write_bytes(graph.SerializeToString())
     pack(folder)
     return [name for name in (GRAPH, WEIGHTS) if (folder / name).exists()]
