@@ -45,6 +45,7 @@ __all__ = [
     "StorePausedError",
     "StoredValueError",
     "TextFileError",
+    "TooManyWaitingError",
     "UnknownIdError",
     "UnknownModelError",
     "UnresolvedBindingError",
@@ -620,6 +621,22 @@ class ProviderError(EmbedCacheError, ConnectionError):
         self.model = model
         self.status = status
         self.retry_after = retry_after
+
+
+class TooManyWaitingError(EmbedCacheError, RuntimeError):
+    """A service that has a bound of waiting texts was asked for more.
+
+    Attributes: `waiting`, texts that wait to be encoded, `bound`, and `retry_after` in seconds.
+    """
+
+    def __init__(self, waiting: int, bound: int) -> None:
+        super().__init__(
+            f"{waiting:,} texts wait to be encoded, and no more than {bound:,} may. Ask again in a "
+            "second; what is stored is answered all the same."
+        )
+        self.waiting = waiting
+        self.bound = bound
+        self.retry_after = 1.0
 
 
 class ServiceClosedError(EmbedCacheError, RuntimeError):

@@ -14,6 +14,7 @@ from pytest_embedcache.cli import (
     models,
     profile,
     recordings,
+    serve,
     stats,
     upkeep,
     warm,
@@ -63,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     recordings.add_commands(commands)
     gate.add_command(commands)
     profile.add_command(commands)
+    serve.add_command(commands)
     doctor.add_command(commands)
     return parser
 

@@ -13,6 +13,7 @@ from typing import Any
 from pytest_embedcache.errors import (
     EmptyTextError,
     ServiceClosedError,
+    TooManyWaitingError,
 )
 from pytest_embedcache.models.idle import VARIABLE as TIMEOUT
 from pytest_embedcache.models.idle import default_idle_timeout
@@ -56,6 +57,7 @@ class Calls:
         models_file: str | os.PathLike[str] | None,
         idle_timeout: float | None,
         max_wait: float,
+        max_waiting: int | None,
         registry: ModelRegistry | None,
         cache: VectorCache | None,
     ) -> None:
@@ -68,6 +70,7 @@ class Calls:
             idle_timeout = default_idle_timeout() if os.environ.get(TIMEOUT) else _IDLE
         self._idle_timeout = idle_timeout
         self._max_wait = max_wait
+        self._max_waiting = max_waiting
         self.cache, self._owns_cache = cache_for(redis_client, enable_caching, cache)
         self.models = OpenModels(
             self.table.rows(), self.cache, registry or default_registry(), openai_api_key, self._how
@@ -117,6 +120,7 @@ class Calls:
             ValueError: There are not that many dimensions.
             ServiceClosedError: The service was closed.
             ProviderError: The API did not answer with vectors.
+            TooManyWaitingError: The service has a bound, and as many texts wait already.
             EmbedCacheError: The model was needed, and could not be had.
         """
         return self._start("document", (text,), model, None, use_cache, dimensions, single=True)
@@ -219,10 +223,17 @@ class Calls:
             found = served.texts(request.role).stored(request.distinct) if use_cache else {}
             missing = request.missing(found)
             if missing:
+                self._check_waiting(len(missing))
                 served.lane(request.role, size, use_cache).add(request, missing)
             request.take(found)
         except BaseException as error:
             request.fail(error)
+
+    def _check_waiting(self, more: int) -> None:
+        bound, waiting = self._max_waiting, self.models.queued
+        # A single call that is larger than the bound is taken where nothing waits.
+        if bound is not None and waiting and waiting + more > bound:
+            raise TooManyWaitingError(waiting, bound)
 
     # ------------------------------------------------------------------------------ counting
 

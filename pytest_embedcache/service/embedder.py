@@ -80,6 +80,8 @@ class EmbedderService:
         idle_timeout: Seconds after which a model that nobody uses is unloaded; -1 is never. None is
             what `EMBEDCACHE_MODEL_TIMEOUT` says, else 900.
         max_wait: Seconds that a text waits at most for others to be encoded with it.
+        max_waiting: Texts that may wait to be encoded; a call with more is refused. None is no
+            bound.
         registry: Loads the models; None is the process's.
         cache: Keeps the vectors; None is the process's, or one with `redis_client`.
 
@@ -101,6 +103,7 @@ class EmbedderService:
         models_file: str | os.PathLike[str] | None = None,
         idle_timeout: float | None = None,
         max_wait: float = 0.002,
+        max_waiting: int | None = None,
         registry: ModelRegistry | None = None,
         cache: VectorCache | None = None,
     ) -> None:
@@ -112,6 +115,7 @@ class EmbedderService:
             models_file=models_file,
             idle_timeout=idle_timeout,
             max_wait=max_wait,
+            max_waiting=max_waiting,
             registry=registry,
             cache=cache,
         )

@@ -47,6 +47,7 @@ def summary(calls: Calls) -> dict[str, Any]:
     return {
         **total,
         "models_loaded": calls.models.loaded(),
+        "model_loads": sum(stats.loads for stats in calls.models.stats().values()),
         "queued": calls.models.queued,
         "models": {
             name: _total([line for (model, _), line in lines.items() if model == name])
