@@ -6,12 +6,9 @@ configuration and with what, prompts (they are in a vector's key), formats for o
 
 from __future__ import annotations
 
-import functools
 import json
 import os
-import re
 from collections.abc import Iterator
-from fnmatch import translate
 from pathlib import Path
 
 from pytest_embedcache.encoding import canonical_json, digest
@@ -20,7 +17,9 @@ from pytest_embedcache.layout import (
     FOR_PEOPLE,
     OTHER_ENGINES,
     OTHER_ENGINES_DIRECTORIES,
+    matches,
     module_directories,
+    names_in,
     weights_of,
 )
 from pytest_embedcache.weights import HashMemo
@@ -78,9 +77,10 @@ def model_files(path: str, *, trust_remote_code: bool = False) -> list[str]:
     """
     root = Path(path)
     try:
-        weights = [file for folder, _ in module_directories(root) for file in weights_of(folder)]
-        named = {file.relative_to(root).as_posix() for file in weights if file.is_file()}
-        return sorted(named.union(_files(root, trust_remote_code)))
+        folders = _folders(root)
+        weights = [file for folder in folders for file in weights_of(folder)]
+        named = {file.relative_to(root).as_posix() for file in weights if os.path.isfile(file)}
+        return sorted(named.union(_files(root, folders, trust_remote_code)))
     except ValueError as error:
         remedy = "Copy or fetch the model again."
         raise SnapshotError(path, path, (str(error),), remedy) from error
@@ -89,59 +89,48 @@ def model_files(path: str, *, trust_remote_code: bool = False) -> list[str]:
 def parts_of(root: Path, *, trust_remote_code: bool, memo: HashMemo) -> list[tuple[str, str]]:
     """Every file that decides a vector, and the tensors of each module: (label, hash)."""
     parts = []
-    for label in _files(root, trust_remote_code):
+    folders = _folders(root)
+    for label in _files(root, folders, trust_remote_code):
         if (content := _content(root / label, memo)) is not None:
             parts.append((label, content))
-    for directory, _ in module_directories(root):
+    for directory in folders:
         where = os.path.join(os.path.relpath(directory, root), "").removeprefix("./")
         parts += ((f"{where}weights", memo(file).tensors) for file in weights_of(directory))
     return parts
 
 
-def _files(root: Path, trust_remote_code: bool) -> list[str]:
+def _folders(root: Path) -> list[Path]:
+    return [directory for directory, _ in module_directories(root)]
+
+
+def _files(root: Path, folders: list[Path], trust_remote_code: bool) -> list[str]:
     """Every file that decides a vector, but for weights, as a sorted list of relative paths."""
-    chosen = {root / "modules.json", root / "config_sentence_transformers.json"}
-    modules = {directory for directory, _ in module_directories(root)}
-    for directory in modules:
+    chosen = {"modules.json", "config_sentence_transformers.json"}
+    for directory in dict.fromkeys(folders):
         if directory == root:
-            chosen.update(root / name for name in _names(root) if _matches(name, _READ_IN_ROOT))
-            chosen.update(root / _TEMPLATES / name for name in _names(root / _TEMPLATES))
+            chosen.update(name for name in names_in(root) if matches(name, _READ_IN_ROOT))
+            chosen.update(f"{_TEMPLATES}/{name}" for name in names_in(root / _TEMPLATES))
         else:
-            chosen.update(_everything(directory))
+            chosen.update(_everything(directory, f"{directory.relative_to(root).as_posix()}/"))
     if trust_remote_code:
-        chosen.update(_everything(root))
+        chosen.update(_everything(root, ""))
     return sorted(
-        file.relative_to(root).as_posix()
-        for file in chosen
-        if not _matches(file.name, _WEIGHTS)
-        and not file.name.endswith(OTHER_ENGINES + FOR_PEOPLE)
-        and file.is_file()
+        name
+        for name in chosen
+        if not matches(file := os.path.basename(name), _WEIGHTS)
+        and not file.endswith(OTHER_ENGINES + FOR_PEOPLE)
+        and os.path.isfile(os.path.join(root, name))
     )
 
 
-def _names(directory: Path) -> list[str]:
-    # Listed once: a glob for each pattern takes twenty times as long, in every process.
-    try:
-        return os.listdir(directory)
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return []
-
-
-def _matches(name: str, patterns: tuple[str, ...]) -> bool:
-    return _any_of(patterns).match(os.path.normcase(name)) is not None
-
-
-@functools.cache
-def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    # One expression: compiling one for each takes milliseconds.
-    return re.compile("|".join(translate(os.path.normcase(pattern)) for pattern in patterns))
-
-
-def _everything(directory: Path) -> Iterator[Path]:
+def _everything(directory: Path, where: str) -> Iterator[str]:
+    """The paths of all files in `directory`, which is called `where`."""
     for folder, names, files in os.walk(directory):
         skipped = (*OTHER_ENGINES_DIRECTORIES, "__pycache__")
         names[:] = [n for n in names if n not in skipped and not n.startswith(".")]
-        yield from (Path(folder) / name for name in files if not name.startswith("."))
+        inner = Path(folder).relative_to(directory).as_posix() if folder != str(directory) else ""
+        below = f"{where}{inner}/" if inner else where
+        yield from (f"{below}{name}" for name in files if not name.startswith("."))
 
 
 def _content(file: Path, memo: HashMemo) -> str | None:

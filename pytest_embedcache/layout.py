@@ -6,10 +6,10 @@ with a folder and a class; a router's folder lists modules of its own.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Iterator
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,9 @@ __all__ = [
     "OTHER_ENGINES_DIRECTORIES",
     "adapter_bases",
     "code_repositories",
+    "matches",
     "module_directories",
+    "names_in",
     "problems",
     "weights_of",
 ]
@@ -54,9 +56,48 @@ _TOKENIZERS = (
     *("tokenizer*.json", "vocab.*", "merges.txt", "*.model", "*.tiktoken"),
     *("*processor_config.json", "tokenization_*.py"),
 )
+_ADAPTERS = ("adapter_model.*",)
 _INDEXED = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 #: A tokenizer's JSON takes milliseconds to parse; a cut-off one does not end in a bracket.
 LARGE_JSON_BYTES = 65536
+
+
+def names_in(directory: str | os.PathLike[str]) -> list[str]:
+    """What lies in a directory; nothing in one that is not there, or not to be read."""
+    # Listed once: a glob for each pattern takes twenty times as long, in every process.
+    try:
+        return os.listdir(directory)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return []
+
+
+def matches(name: str, patterns: tuple[str, ...]) -> bool:
+    """Whether one of the patterns, in which only `*` is special, is that of a file's name.
+
+    Without `fnmatch`, which compiles each to a regular expression: milliseconds, in every process.
+    """
+    name = os.path.normcase(name)
+    exact, others = _split(patterns)
+    return name in exact or any(_fits(name, *other) for other in others)
+
+
+@functools.cache
+def _split(patterns: tuple[str, ...]) -> tuple[frozenset[str], list[tuple[str, str, list[str]]]]:
+    """The patterns without a `*`, and the others as what is before, behind and between theirs."""
+    split = [os.path.normcase(pattern).split("*") for pattern in patterns]
+    exact = frozenset(parts[0] for parts in split if len(parts) == 1)
+    return exact, [(parts[0], parts[-1], parts[1:-1]) for parts in split if len(parts) > 1]
+
+
+def _fits(name: str, first: str, last: str, between: list[str]) -> bool:
+    if not (name.startswith(first) and name.endswith(last)):
+        return False
+    at, end = len(first), len(name) - len(last)
+    for part in between:
+        if (found := name.find(part, at, end)) < 0:
+            return False
+        at = found + len(part)
+    return at <= end
 
 
 def module_directories(root: Path) -> Iterator[tuple[Path, str]]:
@@ -85,7 +126,9 @@ def _with_routes(
         raise ValueError(f"the router in {subfolder!r} leads back to itself")
     yield directory, kind
     file = directory / "router_config.json"
-    if not file.exists() and kind.rpartition(".")[2] in ("Asym", "Router"):
+    if not os.path.exists(file):
+        if kind.rpartition(".")[2] not in ("Asym", "Router"):
+            return
         file = directory / "config.json"  # the name from when routers were called Asym
     routes = _json(file, default={})
     types = routes.get("types", {}) if isinstance(routes, dict) else None
@@ -110,16 +153,17 @@ def weights_of(directory: Path) -> list[Path]:
     index names outside the directory.
     """
     found = _model_weights(directory)
-    if not found or (directory / "adapter_config.json").exists():
-        found += sorted(directory.glob("adapter_model.*"))
+    if not found or os.path.exists(os.path.join(directory, "adapter_config.json")):
+        names = names_in(directory)
+        found += [directory / name for name in sorted(names) if matches(name, _ADAPTERS)]
     return found
 
 
 def _model_weights(directory: Path) -> list[Path]:
     for single, index in (("model.safetensors", _INDEXED[0]), ("pytorch_model.bin", _INDEXED[1])):
-        if (directory / single).exists():
+        if os.path.exists(os.path.join(directory, single)):
             return [directory / single]
-        if (directory / index).exists():
+        if os.path.exists(os.path.join(directory, index)):
             table = _json(directory / index)
             shards = table.get("weight_map") if isinstance(table, dict) else None
             if not isinstance(shards, dict) or not all(isinstance(s, str) for s in shards.values()):
@@ -139,8 +183,7 @@ def adapter_bases(root: Path) -> Iterator[str]:
         config = _json(directory / "adapter_config.json", default=None)
         base = config.get("base_model_name_or_path") if isinstance(config, dict) else None
         # With a configuration beside it, transformers takes the base to be there as well.
-        here = (directory / "config.json").exists() and _model_weights(directory)
-        if base and not here:
+        if base and not ((directory / "config.json").exists() and _model_weights(directory)):
             yield str(base)
 
 
@@ -188,22 +231,25 @@ def _class_of(kind: str) -> str:
 
 
 def _dangling(root: Path, directory: Path) -> Iterator[str]:
-    if not directory.is_dir():
+    if not os.path.isdir(directory):
         return
-    for entry in sorted(directory.iterdir()):
-        read = not entry.name.endswith(OTHER_ENGINES + FOR_PEOPLE) and entry.name[0] != "."
-        if read and entry.is_symlink() and not entry.exists():
-            yield f"{entry.relative_to(root)} is a link to nothing"
+    with os.scandir(directory) as entries:
+        links = sorted(entry.name for entry in entries if entry.is_symlink())
+    for name in links:
+        read = not name.endswith(OTHER_ENGINES + FOR_PEOPLE) and name[0] != "."
+        if read and not os.path.exists(os.path.join(directory, name)):
+            yield f"{(directory / name).relative_to(root)} is a link to nothing"
 
 
 def _module_problems(root: Path, directory: Path, kind: str, complete: bool) -> Iterator[str]:
     label = "" if directory == root else f"{directory.relative_to(root)}/"
     yield from _dangling(root, directory)
     needed = _NEEDED.get(kind)
-    if needed and not any((directory / name).exists() for name in needed):
+    if needed and not any(os.path.exists(os.path.join(directory, name)) for name in needed):
         yield f"{label}{needed[0]} is missing"
-    for config in sorted(directory.glob("*.json")):
-        if config.exists():
+    for name in sorted(names_in(directory)):
+        config = directory / name
+        if matches(name, ("*.json",)) and config.exists():
             try:
                 _parse_or_glance(config)
             except ValueError as error:
@@ -219,8 +265,7 @@ def _module_problems(root: Path, directory: Path, kind: str, complete: bool) -> 
 
 
 def _has_tokenizer(directory: Path) -> bool:
-    names = [entry.name for entry in directory.iterdir()] if directory.is_dir() else []
-    return any(fnmatch(name, pattern) for name in names for pattern in _TOKENIZERS)
+    return any(matches(name, _TOKENIZERS) for name in names_in(directory))
 
 
 def _weights_problem(file: Path) -> str | None:

@@ -47,9 +47,29 @@ def stat_key(path: str | os.PathLike[str]) -> StatKey:
 def read_header(path: Path) -> tuple[dict[str, dict[str, Any]], int]:
     """Return the tensors' table and the offset of the first tensor's byte.
 
+    The table is for reading: whoever asks next, about the same file as it stands, gets it as well.
     Raises `DamagedWeightsError` where the header is none, or promises another file size.
     """
-    size = path.stat().st_size
+    global _last
+    now, key = time.time(), stat_key(path)
+    known = _last
+    if known is not None and known[0] == (str(path), key):
+        return known[1]
+    found = _read_header(path, key[0])
+    if _is_settled(key, now):
+        _last = ((str(path), key), found)
+    return found
+
+
+#: A model is looked at from several sides, one after the other: the last header that was read.
+_last: tuple[tuple[str, StatKey], tuple[dict[str, dict[str, Any]], int]] | None = None
+
+
+def _is_settled(key: StatKey, now: float) -> bool:
+    return now - max(key[1], key[2]) / 1e9 >= SETTLED_AFTER_SECONDS
+
+
+def _read_header(path: Path, size: int) -> tuple[dict[str, dict[str, Any]], int]:
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         if size < 8 or length > min(size - 8, MAX_HEADER_BYTES):
@@ -135,7 +155,7 @@ class HashMemo:
             found = _hash_file(Path(real), safetensors=safetensors)
             self.hashed += 1
             if stat_key(real) == before:  # else somebody wrote while we read
-                if now - max(before[1], before[2]) / 1e9 >= SETTLED_AFTER_SECONDS:
+                if _is_settled(before, now):
                     self._remember(label, before, found)
                 return found
         raise DamagedWeightsError(f"{real} keeps changing while it is read")

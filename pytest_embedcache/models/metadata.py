@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pytest_embedcache.files import read_json
-from pytest_embedcache.layout import module_directories, weights_of
+from pytest_embedcache.layout import matches, module_directories, names_in, weights_of
 from pytest_embedcache.weights import read_header
 
 __all__ = ["ModelMetadata", "read_metadata"]
@@ -25,6 +25,8 @@ _PLAIN_MODULES = frozenset(
 )
 #: Of a transformer's own configuration: a length, or an expansion, for one role.
 _ROLE_KEYS = ("query_length", "document_length", "query_expansion")
+#: Where a transformer's length is; the kind of model is in the name.
+_LENGTHS = ("sentence_*_config.json",)
 _PLAIN_TASK = "feature-extraction"
 _NEUTRAL = frozenset(("Normalize", "LayerNorm", "Dropout"))
 #: By the name that sentence-transformers gives it, the key of its older configurations.
@@ -115,14 +117,19 @@ def _knows_roles(directory: Path, kind: str) -> bool:
         return True
     if name != "Transformer":
         return False
-    for file in directory.glob("sentence_*_config.json"):
-        config = _read(file)
+    names = names_in(directory)
+    for name in names:
+        if not matches(name, _LENGTHS):
+            continue
+        config = _read(directory / name)
         if any(config.get(key) is not None for key in _ROLE_KEYS):
             return True
         if config.get("transformer_task", _PLAIN_TASK) != _PLAIN_TASK:
             return True
     # A chat template may ask for the task; whether it is used at all is not looked into.
-    templates = [*directory.glob("chat_template*"), *directory.glob("additional_chat_templates/*")]
+    templates = [directory / name for name in names if name.startswith("chat_template")]
+    more = directory / "additional_chat_templates"
+    templates += [more / name for name in names_in(more)]
     templates.append(directory / "tokenizer_config.json")
     return any(_speaks_of_tasks(file) for file in templates)
 
@@ -141,8 +148,10 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _max_seq_length(directory: Path) -> int | None:
-    for file in sorted(directory.glob("sentence_*_config.json")):
-        if isinstance(found := _read(file).get("max_seq_length"), int):
+    for name in sorted(names_in(directory)):
+        if not matches(name, _LENGTHS):
+            continue
+        if isinstance(found := _read(directory / name).get("max_seq_length"), int):
             return found
     return None
 

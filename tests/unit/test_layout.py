@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from support.models import add_to_hub_cache, write_safetensors
 
 from pytest_embedcache.layout import (
     adapter_bases,
     code_repositories,
+    matches,
     module_directories,
     problems,
     weights_of,
@@ -257,3 +261,22 @@ def test_the_repositories_of_a_models_code_are_known(tiny: Path) -> None:
     for broken in ([], {"auto_map": "x"}, {"auto_map": None}):
         write(tiny / "config.json", broken)
         assert code_repositories(tiny) == {"org/other"}
+
+
+# ------------------------------------------------------------------------------ names of files
+
+PATTERNS = ("ab", "a*", "*b", "a*a", "*", "*ab*", "a*b*a", "tokenizer*.json", "*vocab*", "vocab.*")
+
+
+@given(
+    name=st.text("ab.", max_size=6) | st.sampled_from(["tokenizer.json", "vocab.txt", "Ab", "a\n"]),
+    pattern=st.sampled_from(PATTERNS),
+)
+@example("a", "a*a")
+@example("aba", "a*b*a")
+@example("ba", "a*b*a")
+def test_a_name_matches_as_fnmatch_has_it(name: str, pattern: str) -> None:
+    """Alone, and among other patterns that it does not match."""
+    expected = fnmatch(name, pattern)
+    assert matches(name, (pattern,)) == expected
+    assert matches(name, ("other", "other*", pattern)) == expected

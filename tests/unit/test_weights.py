@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support.children import python
@@ -40,6 +41,33 @@ def file(tmp_path: Path) -> Path:
 
 def hash_of(path: Path) -> WeightsHash:
     return HashMemo(None)(path)
+
+
+def test_a_header_is_parsed_once_as_long_as_the_file_stands(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is old enough; after a write, and for another file, it is parsed again."""
+    parsed = []
+
+    def loads(raw: bytes) -> object:
+        parsed.append(raw)
+        return json.loads(raw)
+
+    monkeypatch.setattr(weights, "_last", None)
+    monkeypatch.setattr(weights, "json", SimpleNamespace(loads=loads))
+    assert read_header(file) == read_header(file)
+    assert len(parsed) == 2  # it may have been written to within a tick of the clock
+    monkeypatch.setattr(weights, "time", SimpleNamespace(time=settled))
+    first = read_header(file)
+    assert (read_header(file), len(parsed)) == (first, 3)
+    write_safetensors(file, {"c": ([1], [3.0])})
+    assert (list(read_header(file)[0]), len(parsed)) == (["c"], 4)
+    other = file.with_name("other.safetensors")
+    write_safetensors(other, TENSORS)
+    assert (set(read_header(other)[0]), len(parsed)) == ({"a", "b"}, 5)
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(DamagedWeightsError):
+        read_header(file)
 
 
 def other_weights(file: Path) -> bytes:
