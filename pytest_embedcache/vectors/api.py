@@ -217,6 +217,10 @@ def _with_instead(
 
 def cached_model(registry: ModelRegistry, cache: VectorCache, spec: ModelSpec) -> CachedModel:
     """The one `CachedModel` of a registry, a cache and a model. Raises as `get_model` does."""
+    if spec.backend == "openai":
+        from pytest_embedcache.vectors.fake_remotes import cache_apart
+
+        cache = cache_apart(spec, cache)
     evictions, models = vars(registry).get(_SLOT, _NONE)
     if evictions == registry.evictions and (model := models.get((cache, spec))) is not None:
         found: CachedModel = model

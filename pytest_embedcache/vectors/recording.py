@@ -176,6 +176,8 @@ class RecordPolicy(Policy):
 
     def source(self, registry: ModelRegistry, spec: ModelSpec) -> ModelSource:
         source = self.real(registry, spec)
+        # Of a service, what is missing of a call is one request, as with the drop-in.
+        source.in_one_call = source.identity.remote is not None
         self._specs[source.identity.name] = source.spec
         self._store.meet(self._header(source.identity))
         return source

@@ -216,6 +216,8 @@ class ReplayPolicy(Policy):
         self._misses = misses
 
     def source(self, registry: ModelRegistry, spec: ModelSpec) -> ModelSource:
+        if spec.backend == "openai" and (remote := registry.identify(spec).remote) is not None:
+            return RecordedSource(registry, spec, self._models.find_remote(remote))
         return RecordedSource(registry, spec, self._models.find(spec))
 
     def remote(self, remote: RemoteModel) -> ModelSource:
@@ -244,6 +246,9 @@ class TierPolicy(Policy):
             source = self.real(registry, spec)
         except (FetchError, MissingExtraError, ModelNotFoundError, SnapshotError) as error:
             return self._recorded(registry, spec, error)
+        if (remote := source.identity.remote) is not None:
+            _compare(source.identity, self._models.remotely_named(remote), remote.described)
+            return source
         here = f"fingerprint {source.identity.fingerprint[:12]}"
         _compare(source.identity, self._models.named(spec), here)
         return source

@@ -20,12 +20,10 @@ if TYPE_CHECKING:
     from pytest_embedcache.models.artifacts import ArtifactStore
     from pytest_embedcache.spec import ModelSpec
 
-__all__ = ["OPENAI", "OpenAIBackend"]
+__all__ = ["OPENAI", "OpenAIBackend", "endpoint_of"]
 
 OPENAI = "https://api.openai.com/v1"
 KEY, URL = "OPENAI_API_KEY", "OPENAI_BASE_URL"
-#: Tokens of one text, of OpenAI's own models.
-_LONGEST = 8192
 #: The client wants a key, and a server of one's own often none.
 _NO_KEY = "none-needed"
 #: Seconds for one answer. The client's own ten minutes are for texts that are written.
@@ -55,19 +53,18 @@ class OpenAIBackend:
 
     def prepare(self, spec: ModelSpec, artifacts: ArtifactStore) -> ModelSpec:
         """The spec with the endpoint as its path. Asks nobody: a name is all there is to know."""
-        return replace(spec, path=bare_url(spec.path or _url()), cache_folder=None)
+        return replace(spec, path=endpoint_of(spec), cache_folder=None)
 
     def identify(self, spec: ModelSpec, artifacts: ArtifactStore) -> Identity:
         """By name alone, as the drop-in knows it: they share their vectors."""
-        path = bare_url(spec.path or _url())
+        path = endpoint_of(spec)
         version = spec.revision
         if (fake := fake_at(path)) is not None:
             # No real vector is to be found in its place, nor one of its own anywhere later.
             version = f"fake {fake} {version or ''}"
         remote = RemoteModel("openai", path, spec.name, version=version)
-        dimension = DIMENSIONS.get(spec.name)
-        longest = None if dimension is None else _LONGEST
-        metadata = ModelMetadata(dimension=dimension, max_seq_length=longest)
+        # What the drop-in knows of it, and no more: both write one header of its recordings.
+        metadata = ModelMetadata(dimension=DIMENSIONS.get(spec.name))
         signature = self.signature(replace(spec, path=path))
         return Identity(
             spec.name, remote.fingerprint, "float32", metadata, signature, remote=remote
@@ -95,15 +92,18 @@ class OpenAIBackend:
             return None
         return MissingExtraError("the backend 'openai'", "openai", "openai")
 
+    def url_of(self, spec: ModelSpec) -> str:
+        """Where a resolved spec is asked for: with credentials, where the environment has some."""
+        assert spec.path is not None
+        return _url() if bare_url(_url()) == spec.path else spec.path
+
     def load(self, spec: ModelSpec) -> Any:
         """A model that has its client. Raises `ModelLoadError` where there is no key."""
         from pytest_embedcache.models.openai.model import OpenAIModel
         from pytest_embedcache.models.openai.requests import Asking
 
         assert spec.path is not None
-        path = spec.path
-        # With its credentials, where the environment has some in it.
-        url = _url() if bare_url(_url()) == path else path
+        path, url = spec.path, self.url_of(spec)
         try:
             key = _key(spec)
         except LookupError as error:
@@ -128,6 +128,11 @@ class OpenAIBackend:
             reason = f"the client could not be made ({type(error).__name__})"
             remedy = "Check its environment variables (OPENAI_…)."
             raise ModelLoadError(spec.name, "openai", reason, remedy) from error
+
+
+def endpoint_of(spec: ModelSpec) -> str:
+    """The base URL that a spec means, resolved or not, as `bare_url` gives it."""
+    return bare_url(spec.path or _url())
 
 
 def _url() -> str:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from support import openai_runs
+from support.openai_runs import URL
 from support.own_defaults import own_defaults
 
-from pytest_embedcache import ModelSpec, get_model
+from pytest_embedcache import ModelRegistry, ModelSpec, get_model
 from pytest_embedcache.dropin.openai import OpenAIStandIn
 from pytest_embedcache.dropin.switch import Switch
 from pytest_embedcache.errors import (
@@ -22,6 +24,7 @@ from pytest_embedcache.errors import (
     MissingExtraError,
     ModelLoadError,
     ProviderError,
+    ReplayMissError,
 )
 from pytest_embedcache.models.artifacts import ArtifactStore
 from pytest_embedcache.models.backends.openai import OPENAI, OpenAIBackend
@@ -29,7 +32,9 @@ from pytest_embedcache.models.remote import RemoteModel
 from pytest_embedcache.testing.contracts import BackendContract
 from pytest_embedcache.testing.fake_model import fake_vector
 from pytest_embedcache.testing.fake_openai import FakeOpenAI, fake_openai
-from pytest_embedcache.vectors.api import default_cache
+from pytest_embedcache.vectors.api import cached_model, default_cache
+from pytest_embedcache.vectors.cache import VectorCache
+from pytest_embedcache.vectors.recording_header import Header, headers_in
 
 pytest.importorskip("openai")
 
@@ -353,6 +358,43 @@ def test_the_drop_in_leaves_its_requests_alone(
         switch.remove()
     assert np.array_equal(found, expected("a cat")[0])
     assert fake.texts == ["a cat", "a dog"]
+
+
+def test_a_fakes_vectors_are_in_no_store_of_real_ones(fake: FakeOpenAI) -> None:
+    """Nor in a file of this machine; they are found again as long as the fake is there."""
+    model = get_model(SMALL, backend="openai")
+    for _ in range(2):
+        assert np.array_equal(model.encode("a cat"), expected("a cat")[0])
+    assert fake.texts == ["a cat"]
+    store = default_cache().store
+    assert store is not None
+    assert store.stats().entries == 0
+    assert store.get_many(model.fingerprint, model.keys(["a cat"])) == {}
+
+
+def test_what_is_recorded_is_replayed_without_network_or_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one request; and it is the recording that the drop-in would have made."""
+    recordings, texts = tmp_path / "recordings", ["a cat", "a dog", "a cat"]
+
+    def encoded(cache: VectorCache, which: Sequence[str] = texts) -> bytes:
+        registry = ModelRegistry()
+        found = cached_model(registry, cache, spec(token="k", path=URL)).encode(list(which))
+        return bytes(found.tobytes())
+
+    with openai_runs.served() as service:
+        service.api_key, service.models[SMALL] = "k", 1536
+        monkeypatch.setattr(OpenAIBackend, "url_of", lambda self, spec: service.base_url)
+        made = encoded(openai_runs.recording(recordings, tmp_path / "spool"))
+        assert service.batch_sizes == [2]
+    openai_runs.recorded(recordings, tmp_path / "spool")
+    (header,) = map(Header.read, headers_in(recordings).values())
+    assert header.remote == RemoteModel("openai", URL, SMALL)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    assert encoded(openai_runs.replaying(recordings)) == made
+    with pytest.raises(ReplayMissError):
+        encoded(openai_runs.replaying(recordings), ["a bird"])
 
 
 def test_requests_of_one_model_run_beside_each_other(fake: FakeOpenAI) -> None:
