@@ -13,6 +13,7 @@ __all__ = [
     "EmbedCacheError",
     "EmptyTextError",
     "EncodeError",
+    "EntryError",
     "ExportError",
     "FakeModelError",
     "FakeTextError",
@@ -37,6 +38,7 @@ __all__ = [
     "RecordingNotFoundError",
     "ReplayMissError",
     "ReplayModelError",
+    "SemanticIndexError",
     "ServiceClosedError",
     "SettingsError",
     "SnapshotError",
@@ -356,6 +358,28 @@ class EncodeError(EmbedCacheError, RuntimeError):
         self.model = model
         self.expected = expected
         self.shape = shape
+
+
+class SemanticIndexError(EmbedCacheError, RuntimeError):
+    """A semantic index cannot be used as it was asked for: there is none, or it is another model's.
+
+    Attribute: `path`, of its directory or file.
+    """
+
+    def __init__(self, path: str, reason: str, remedy: str) -> None:
+        super().__init__(f"the semantic index at {path} cannot be used: {reason}. {remedy}")
+        self.path = path
+
+
+class EntryError(EmbedCacheError, ValueError):
+    """An entry cannot be put into a semantic index, or is not in it.
+
+    Attribute: `id`, of the entry.
+    """
+
+    def __init__(self, id: str, reason: str, remedy: str) -> None:
+        super().__init__(f"the entry {id!r} {reason}. {remedy}")
+        self.id = id
 
 
 class TextFileError(EmbedCacheError, ValueError):

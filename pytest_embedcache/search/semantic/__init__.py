@@ -1,0 +1,1 @@
+"""Texts with their vectors and words, found by meaning and by word."""
