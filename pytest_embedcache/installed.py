@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import sys
 
 __all__ = ["installed_version", "is_installed"]
 
@@ -10,9 +12,23 @@ __all__ = ["installed_version", "is_installed"]
 def installed_version(package: str) -> str | None:
     """The version of `package`, None where it is not installed.
 
-    `importlib.metadata.version` parses the whole file, with the package's README in it: 2 to 4 ms
-    for each of transformers and sentence-transformers, in every process.
+    The name of a directory beside the package says it. `importlib.metadata`, which is asked where
+    there is no such directory, takes 8 ms to import, and 2 to 4 more to parse the README of each
+    of transformers and sentence-transformers.
     """
+    beginning = f"{package.replace('-', '_').replace('.', '_').lower()}-"
+    for place in sys.path:
+        try:
+            names = os.listdir(place or ".")
+        except OSError:  # a zip file, or nothing
+            continue
+        for name in names:
+            if name.endswith(".dist-info") and name.lower().startswith(beginning):
+                return name[len(beginning) : -len(".dist-info")]
+    return _by_its_metadata(package)
+
+
+def _by_its_metadata(package: str) -> str | None:
     from importlib.metadata import PackageNotFoundError, distribution
 
     try:

@@ -6,23 +6,29 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
-from pytest_embedcache.cli import (
-    doctor,
-    explain,
-    gate,
-    models,
-    profile,
-    recordings,
-    serve,
-    stats,
-    upkeep,
-    warm,
-)
 from pytest_embedcache.cli.options import add_directory
 from pytest_embedcache.errors import EmbedCacheError
 
 __all__ = ["main"]
+
+#: Module -> the commands that it has, in the order of the help. One that is named first on the
+#: line is imported alone: a search is to answer before the others would be read.
+_COMMANDS = {
+    "explain": ("explain",),
+    "where": ("where",),
+    "stats": ("stats",),
+    "models": ("models",),
+    "warm": ("warm", "verify"),
+    "upkeep": ("prune", "clear"),
+    "index": ("index",),
+    "recordings": ("recordings",),
+    "gate": ("gate",),
+    "profile": ("profile",),
+    "serve": ("serve",),
+    "doctor": ("doctor",),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0; 1 for an error that it names, or something found wrong; 2 for bad usage, or where `gate` has
     nothing to judge; 130 where it was interrupted.
     """
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parser(given[0] if given else None).parse_args(given)
     command: Callable[[argparse.Namespace], int] = options.run
     try:
         status = command(options)
@@ -48,24 +55,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(first: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="embedcache", description=__doc__)
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     add_directory(parser, default=None)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    explain.add_command(commands)
-    where = commands.add_parser("where", help="print the cache directory")
-    add_directory(where)
-    where.set_defaults(run=_where)
-    stats.add_command(commands)
-    models.add_command(commands)
-    warm.add_commands(commands)
-    upkeep.add_commands(commands)
-    recordings.add_commands(commands)
-    gate.add_command(commands)
-    profile.add_command(commands)
-    serve.add_command(commands)
-    doctor.add_command(commands)
+    named = [module for module, names in _COMMANDS.items() if first in names]
+    for module in named or _COMMANDS:
+        home = import_module(f"pytest_embedcache.cli.{module}")
+        add = getattr(home, "add_command", None) or home.add_commands
+        add(commands)
     return parser
 
 
@@ -75,10 +74,3 @@ class _Version(argparse.Action):
 
         print(f"pytest-embedcache {version('pytest-embedcache')}")
         parser.exit()
-
-
-def _where(options: argparse.Namespace) -> int:
-    from pytest_embedcache.files import cache_directory
-
-    print(cache_directory(options.dir))
-    return 0

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pytest_embedcache.vectors.history import Past
     from pytest_embedcache.vectors.sqlite_upkeep import ModelUse
 
-__all__ = ["add_command", "size"]
+__all__ = ["add_command", "resident", "size"]
 
 
 def add_command(commands: Any) -> None:
@@ -35,7 +35,7 @@ def _stats(options: argparse.Namespace) -> int:
         shown["redis"] = {"entries": found.entries, "bytes": found.bytes, **found.details}
         redis.close()
     if options.memory:
-        shown["memory_bytes"] = _resident()
+        shown["memory_bytes"] = resident()
     print(json.dumps(shown, indent=2) if options.json else "\n".join(_lines(shown)))
     return 0
 
@@ -93,7 +93,7 @@ def _redis_lines(redis: dict[str, Any]) -> Iterator[str]:
     )
 
 
-def _resident() -> int | None:
+def resident() -> int | None:
     """Bytes that this process held in memory at most, None where the system does not tell."""
     try:
         import resource

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from pytest_embedcache.cli import progress
 from pytest_embedcache.cli.options import (
     add_directory,
     add_model,
@@ -76,12 +77,12 @@ def _warm(options: argparse.Namespace) -> int:
     try:
         for chunk in _chunks(texts):
             if not options.quiet:
-                _progress(done, len(texts))
+                progress.show(done, len(texts))
             for role, part in _by_role(chunk):
                 _encode(model, role, part)
             done += len(chunk)
         if texts and not options.quiet:
-            _progress(done, len(texts))
+            progress.show(done, len(texts))
     finally:
         tallies = cache.tallies.as_dict()
         rows = history.rows_of(tallies, registry.stats().as_dict()["models"])
@@ -117,13 +118,6 @@ def _encode(model: CachedModel, role: str | None, texts: list[str]) -> np.ndarra
         encode = model.encode_query if role == "query" else model.encode_document
     found: np.ndarray = encode(texts, show_progress_bar=False)
     return found
-
-
-def _progress(done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        filled = 40 * done // total
-        bar = "#" * filled + "." * (40 - filled)
-        print(f"\r[{bar}] {done}/{total}", end="\n" if done == total else "", file=sys.stderr)
 
 
 def _chunks(items: Iterable[Text]) -> Iterator[list[Text]]:
