@@ -30,6 +30,7 @@ BENCHMARKS = {
     "onnx_memory": "memory of prepared models, and of torch (five minutes)",
     "onnx_small": "size and agreement of small forms",
     "service_core": "texts in flight, an event loop beside the model, and a remote that is far",
+    "search_command": "embedcache index search in a fresh process (five minutes)",
     "gate_errors": "how often a speed-up gate is wrong (two minutes)",
 }
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from examples.real_model import MODEL
 
-__all__ = ["FORMS", "TORCH", "main", "prepare"]
+__all__ = ["FORMS", "TORCH", "kernel", "main", "prepare"]
 
 TORCH = "sentence-transformers"
 FORMS = {"cached": "float32", "quantized": "int8", "int8-dynamic": "int8-dynamic"}
@@ -38,7 +38,7 @@ def main(what: str, way: str, *arguments: str) -> None:
 def first(way: str) -> dict[str, float]:
     """Seconds from the start of the process to the first vector, and resident MB then."""
     _vector_of(way)([f"{SHORT} {os.getpid()}"])  # in no store
-    return {"seconds": time.time() - _started(), "rss": _kernel("status", "VmRSS")}
+    return {"seconds": time.time() - _started(), "rss": kernel("status", "VmRSS")}
 
 
 def speed(way: str, calls: str, *sizes: str) -> dict[str, float]:
@@ -66,17 +66,17 @@ def memory(way: str) -> dict[str, float]:
 
     encode: Any = _bare(way)
     encode([LONG] * 32)
-    found = {"peak": _kernel("status", "VmHWM"), "after": _kernel("status", "VmRSS")}
+    found = {"peak": kernel("status", "VmHWM"), "after": kernel("status", "VmRSS")}
     print("ready", flush=True)
     sys.stdin.readline()
-    found["pss"] = _kernel("smaps_rollup", "Pss")
+    found["pss"] = kernel("smaps_rollup", "Pss")
     print(json.dumps(found), flush=True)
     sys.stdin.readline()
     del encode
     _registry.clear()
     gc.collect()
     _trim()
-    return {"unloaded": _kernel("status", "VmRSS")}
+    return {"unloaded": kernel("status", "VmRSS")}
 
 
 class _Registry:
@@ -119,7 +119,8 @@ def _started() -> float:
     return time.time() - uptime + ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _kernel(file: str, name: str) -> float:
+def kernel(file: str, name: str) -> float:
+    """MB, from what the kernel says of this process in `file`."""
     for line in Path("/proc/self", file).read_text().splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) / 1024
