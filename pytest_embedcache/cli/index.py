@@ -22,6 +22,7 @@ from pytest_embedcache.cli.options import (
     spec_of,
 )
 from pytest_embedcache.cli.stats import resident, size
+from pytest_embedcache.models.strategies import STRATEGIES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,7 +90,9 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default=os.environ.get("EMBEDCACHE_DEVICE") or "cpu")
     parser.add_argument(
-        "--strategy", help="as for get_model (default: EMBEDCACHE_STRATEGY, or cached)"
+        "--strategy",
+        choices=tuple(STRATEGIES),
+        help="as for get_model (default: EMBEDCACHE_STRATEGY, or cached)",
     )
     add_spec(parser)
 

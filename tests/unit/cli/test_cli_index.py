@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,8 @@ from pytest_embedcache.cli import index as index_command
 from pytest_embedcache.cli.entry_files import read_entries
 from pytest_embedcache.errors import TextFileError
 from pytest_embedcache.search import Entry
+
+ROOT = Path(__file__).parents[3]
 
 Write = Callable[..., Path]
 
@@ -183,6 +186,18 @@ def test_a_damaged_index_is_an_error_with_its_remedy(
     assert "index build FILE" in ran.err
     assert command("index", "build", texts, "--index", own).status == 0
     assert found(command.json("index", "search", "cat", "--index", own)) == ["1"]
+
+
+def test_every_option_stands_on_the_page(command: Command) -> None:
+    """Of each of the four commands, as of the others."""
+    page = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+    section = page.partition("## `embedcache index`")[2].partition("## `embedcache recordings`")[0]
+    for verb in ("build", "rebuild", "search", "stats"):
+        assert f"`{verb}" in section
+        for option in re.findall(
+            r"(?<![\w-])--?[a-z][a-z-]*", command("index", verb, "--help").out
+        ):
+            assert f"`{option}" in section or option in ("-h", "--help", "--dir"), (verb, option)
 
 
 # ------------------------------------------------------------------------------ files
