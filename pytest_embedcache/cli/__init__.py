@@ -27,6 +27,7 @@ _COMMANDS = {
     "gate": ("gate",),
     "profile": ("profile",),
     "serve": ("serve",),
+    "host": ("host",),
     "doctor": ("doctor",),
 }
 

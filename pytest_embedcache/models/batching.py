@@ -8,7 +8,7 @@ has one for each of its models, and whoever serves many callers from one model c
 from __future__ import annotations
 
 import threading
-from collections import Counter, OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -26,8 +26,6 @@ Encode = Callable[[list[str], Mapping[str, Any]], Any]
 Options = tuple[tuple[str, Any], ...]
 #: Texts of one call. A model splits them again by its batch size, the longest first.
 SIZE = 128
-#: Rows that are remembered: what workers ask for at nearly the same time is asked once.
-RECENT = 2048
 
 
 @dataclass
@@ -37,7 +35,7 @@ class Batches:
     Attributes:
         calls: Of the model.
         asked: Texts that callers wanted.
-        encoded: Texts that the model was given; the others were in the same call, or in a recent.
+        encoded: Texts that the model was given; the others were somebody's already.
         largest: Texts of the largest call.
         shared: Calls that served more than one caller.
         sizes: How many calls had so many texts, by the power of two that holds them.
@@ -66,10 +64,11 @@ class Batches:
 
 @dataclass(eq=False)
 class _Asked:
-    """Some texts of one caller."""
+    """Some texts of one caller; `known` are rows of a call that was under way when he came."""
 
     texts: list[str]
     options: Options
+    known: dict[str, np.ndarray] = field(default_factory=dict)
     rows: list[np.ndarray] | None = None
     error: BaseException | None = None
 
@@ -85,21 +84,16 @@ class Batcher:
         encode: Has the model, and whatever lock it needs.
         name: The model's, for errors.
         size: Texts of one call at most.
-        recent: Rows to remember; 0 remembers none.
 
     Attributes:
         batches: What was done, for who wants to know.
     """
 
-    def __init__(
-        self, encode: Encode, name: str, *, size: int = SIZE, recent: int = RECENT
-    ) -> None:
+    def __init__(self, encode: Encode, name: str, *, size: int = SIZE) -> None:
         self.batches = Batches()
         self._encode = encode
         self._name = name
         self._size = size
-        self._keep = recent
-        self._recent: OrderedDict[tuple[Options, str], np.ndarray] = OrderedDict()
         self._changed = threading.Condition()
         self._waiting: deque[_Asked] = deque()
         self._calling = False
@@ -170,16 +164,15 @@ class Batcher:
                 self._call([part])
 
     def _answer(self, batch: list[_Asked]) -> None:
-        options = batch[0].options
         wanted = dict.fromkeys(text for part in batch for text in part.texts)
-        known = {t: row for t in wanted if (row := self._recent.get((options, t))) is not None}
+        known = {text: row for part in batch for text, row in part.known.items()}
         missing = [text for text in wanted if text not in known]
         if missing:
-            known.update(zip(missing, self._encoded(missing, batch), strict=True))
+            known |= self._encoded(missing, batch)
         for part in batch:
             part.rows = [known[text] for text in part.texts]
 
-    def _encoded(self, missing: list[str], batch: list[_Asked]) -> list[np.ndarray]:
+    def _encoded(self, missing: list[str], batch: list[_Asked]) -> dict[str, np.ndarray]:
         import numpy as np
 
         options = batch[0].options
@@ -187,9 +180,10 @@ class Batcher:
         if matrix.ndim != 2 or len(matrix) != len(missing):
             raise EncodeError(self._name, len(missing), matrix.shape)
         self.batches.count(len(missing), len(batch))
-        rows = list(matrix)
-        for text, row in zip(missing[: self._keep], rows, strict=False):
-            if len(self._recent) >= self._keep:
-                self._recent.popitem(last=False)
-            self._recent[options, text] = row.copy()  # a view would keep the whole batch
-        return rows
+        made = dict(zip(missing, matrix, strict=True))
+        with self._changed:
+            # Who came meanwhile and wants one of these does not have it computed again.
+            for part in self._waiting:
+                if part.options == options:
+                    part.known.update({text: made[text] for text in part.texts if text in made})
+        return made

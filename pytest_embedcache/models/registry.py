@@ -49,6 +49,9 @@ class ModelRegistry:
         unloader: Keeps that time.
     """
 
+    #: Where a host may have the models, another class.
+    make_handle: Callable[..., ModelHandle] = ModelHandle
+
     def __init__(
         self,
         *,
@@ -58,8 +61,6 @@ class ModelRegistry:
         idle_timeout: float | None = None,
         unloader: IdleUnloader = idle,
     ) -> None:
-        #: Of handles; where a host has the models, another class.
-        self.make_handle: Callable[..., ModelHandle] = ModelHandle
         self.after_import = after_import
         self.idle_timeout = default_idle_timeout() if idle_timeout is None else idle_timeout
         self._unloader = unloader

@@ -78,7 +78,8 @@ def merge(by_process: Mapping[str, Counts | None]) -> Counts:
     """One result of what several processes found; None is a process that did not report.
 
     A process that crashed adds nothing: its counts died with it. Where processes have a `timeline`,
-    the result has them all, by process, as `timelines`.
+    the result has them all, by process, as `timelines`; and as `hosts` what they asked a model
+    host for.
     """
     models: dict[tuple[str, str], Counts] = {}
     vectors: dict[str, Counts] = {}
@@ -104,6 +105,11 @@ def merge(by_process: Mapping[str, Counts | None]) -> Counts:
             _add_vectors(total, row)
             counted = {name: count for name, count in row.items() if name != "name"}
             total.setdefault("per_process", {})[process] = counted
+    hosts = {
+        process: counts["host"]
+        for process, counts in sorted(by_process.items(), key=_naturally)
+        if counts is not None and "host" in counts
+    }
     timelines = {
         process: counts["timeline"]
         for process, counts in sorted(by_process.items(), key=_naturally)
@@ -119,6 +125,7 @@ def merge(by_process: Mapping[str, Counts | None]) -> Counts:
         "silent": [
             name for name, counts in sorted(by_process.items(), key=_naturally) if counts is None
         ],
+        **({"hosts": hosts} if hosts else {}),
         **({"timelines": timelines} if timelines else {}),
     }
 

@@ -51,6 +51,10 @@ def summary(merged: Counts, *, asked_for: bool = False, room: int = LINES) -> It
         silent = ", ".join(merged["silent"])
         notices.insert(0, f"no counts from {silent} (crashed or stopped): totals are without")
     figures = [_vectors(merged["vectors"], totals)] if totals["asked"] else []
+    if "host" in merged:
+        from pytest_embedcache.plugin.host import host_line
+
+        figures.insert(0, host_line(merged))
     if models or totals["asked"]:
         figures.append(_time(totals, merged["threads"]))
     free = room - bool(notices)
@@ -81,7 +85,9 @@ def _model(model: dict[str, Any]) -> str:
         line += f" for {_times(uses, 'use')}"
     if model["failures"]:
         line += f", {model['failures']} failed"
-    if model["loads"] and len(per_process) > 1:
+    if model["loads"] and model["loads"] == per_process.get("host", {}).get("loads"):
+        line += " (in the model host)"
+    elif model["loads"] and len(per_process) > 1:
         counts = {process: row["loads"] for process, row in per_process.items()}
         if len(set(counts.values())) > 1:
             line += f" ({', '.join(f'{name} {count}' for name, count in counts.items())})"

@@ -25,9 +25,11 @@ from pytest_embedcache.plugin.waking import DESELECTED
 
 if TYPE_CHECKING:
     from pytest_embedcache.models.backends import Backend
+    from pytest_embedcache.models.handle import ModelHandle
     from pytest_embedcache.models.registry import ModelRegistry
     from pytest_embedcache.plugin.asked import Asked
     from pytest_embedcache.plugin.gates import Gates
+    from pytest_embedcache.plugin.host import RunHost
     from pytest_embedcache.plugin.settings import Settings
     from pytest_embedcache.testing.fakes import FakeSentenceTransformers
     from pytest_embedcache.vectors.cache import VectorCache
@@ -68,7 +70,11 @@ class Run:
         self.fakes: FakeSentenceTransformers | None = None
         #: Tests that were collected and deselected.
         self.left_out = config.stash[DESELECTED] if config else []
-        self._workers = workers
+        self.workers = workers
+        #: The process with which a distributed run ends, where it is on this machine.
+        self.owner: int | None = None
+        #: The way to a model host, once a model is needed.
+        self.host: RunHost | None = None
         self.recordings = RunRecordings(settings, self.directory, name, self.left_out)
         #: Forbids real models where the option, the marker or a fixture says so.
         self.guard = ModelGuard()
@@ -110,6 +116,8 @@ class Run:
             self._registries.append(found)
             found.after_import = self.process.after_import
             self.process.before_models()
+            if found.backends is None and not fake:
+                found.make_handle = self._handle
             found.backends = self._fakes() if fake else self._table(found.backends)
             if fake:
                 found.clear()  # what a conftest has loaded is real
@@ -142,6 +150,7 @@ class Run:
         if self._adopted is not None:
             found, hook, backends = self._adopted
             found.after_import, found.backends = hook, backends
+            vars(found).pop("make_handle", None)
         else:
             registry = sys.modules.get("pytest_embedcache.models.registry")
             if registry is not None and registry._default in self._shared.values():
@@ -156,6 +165,8 @@ class Run:
             adopted.swap_store(store)
         elif api is not None and api._default in self._caches.values():
             api.swap_default_cache(None)
+        if self.host is not None:
+            self.host.close()
         # A process that goes on has no use for the models, and pytest keeps its config for ever.
         self._shared.clear()
         self._registries.clear()
@@ -174,8 +185,16 @@ class Run:
                 # By name, since a test's fakes stand in for a table that is left open: what a
                 # session fixture keeps is real, whichever test asks for it first.
                 table = self._fakes() if fake else self._table(None)
-                self._shared[fake] = self._made(self.root, table)
+                made = self._shared[fake] = self._made(self.root, table)
+                if not fake:
+                    made.make_handle = self._handle
             return self._shared[fake]
+
+    def _handle(self, *asked: Any, **given: Any) -> ModelHandle:
+        """Of a model that a text is missing of; a host may have it."""
+        from pytest_embedcache.plugin.host import handle_of
+
+        return handle_of(self, *asked, **given)
 
     def make_registry(self) -> ModelRegistry:
         """A registry whose counts are in the summary; of fakes, while there are any."""
@@ -283,7 +302,7 @@ class Run:
         """The speed-up gates of this process."""
         from pytest_embedcache.plugin.gates import Gates
 
-        return Gates(self.settings.gates, self._workers, self.left_out)
+        return Gates(self.settings.gates, self.workers, self.left_out)
 
     @property
     def root(self) -> str:
@@ -312,7 +331,7 @@ class Run:
         for use in self._uses:
             if use.count:
                 uses[use.name, use.device] += use.count
-        return serialize(
+        counts = serialize(
             chain(self._retired, *stats),
             uses,
             (cache.tallies.as_dict() for cache in self._caches.values()),
@@ -320,3 +339,4 @@ class Run:
             notices=notices.counts(),
             gates=self.gates.rows if "gates" in self.__dict__ else (),
         )
+        return counts if self.host is None else counts | self.host.counts()

@@ -24,6 +24,9 @@ class Settings:
     mode: str
     strategy: str
     model_timeout: float
+    host: str
+    host_timeout: float
+    auto_workers: bool
     dir: str | None
     threads: str | int
     redis_url: str | None

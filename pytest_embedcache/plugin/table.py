@@ -20,6 +20,8 @@ PATH = "PATH"
 MODEL = "NAME"
 #: What becomes of a speed-up gate.
 GATES = ("fail", "report", "off")
+#: Where models are: in one process for all workers, in each of them, or in one that stays.
+HOST = ("auto", "off", "keep")
 #: On the command line it takes no value.
 FLAG = ""
 
@@ -84,6 +86,28 @@ SETTINGS = (
         "without use after which a model is unloaded; 0 is at once, -1 never",
         values.idle_timeout,
         -1.0,
+    ),
+    Setting(
+        "host",
+        "|".join(HOST),
+        "one process has the models for all workers: auto ends with the run, keep stays for the "
+        "next",
+        values.one_of(*HOST),
+        "auto",
+    ),
+    Setting(
+        "host_timeout",
+        "SECONDS",
+        "without a request after which a host that was kept ends; -1 never",
+        values.idle_timeout,
+        1800.0,
+    ),
+    Setting(
+        "auto_workers",
+        FLAG,
+        "let -n auto be no more than the memory allows, for models that are in no host",
+        values.flag,
+        False,
     ),
     Setting(
         "dir",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,6 +27,8 @@ __all__ = ["Alone", "Controller", "Worker", "role_of"]
 RUN_KEY = "embedcache_run"
 #: What a worker found in the recordings: texts too, which do not belong into a report.
 FOUND_KEY = "embedcache_recordings"
+#: The controller's process and machine: what is started for the run ends with it.
+OWNER_KEY = "embedcache_owner"
 
 
 class Alone:
@@ -74,7 +77,12 @@ class Alone:
 
     def merged(self) -> Counts:
         """The counts of all processes."""
-        return merge({"main": self.counts()})
+        merged = merge({"main": self.counts()})
+        if "hosts" in merged:
+            from pytest_embedcache.plugin.host import add_host
+
+            add_host(merged, None)
+        return merged
 
     def counts(self) -> Counts:
         """Those of this process."""
@@ -122,6 +130,7 @@ class Controller(Alone):
     def configure_worker(self, node: Any) -> None:
         node.workerinput[KEY] = self.run.settings.as_dict()
         node.workerinput[RUN_KEY] = self._name
+        node.workerinput[OWNER_KEY] = [os.getpid(), platform.node()]
         self._workers[node.gateway.id] = None  # until it reports
 
     def worker_is_down(self, node: Any) -> None:
@@ -136,7 +145,12 @@ class Controller(Alone):
     def merged(self) -> Counts:
         own = self.counts()
         took_part = own["models"] or own["vectors"] or own["notices"]
-        return merge(({"main": own} if took_part else {}) | self._workers)
+        merged = merge(({"main": own} if took_part else {}) | self._workers)
+        if "hosts" in merged or merged["silent"]:
+            from pytest_embedcache.plugin.host import add_host, end_host
+
+            add_host(merged, end_host(self.run, self._name))
+        return merged
 
     def found(self) -> list[Found]:
         return [*super().found(), *self._found]
@@ -165,6 +179,8 @@ class Worker(Alone):
             name=worker.workerinput[RUN_KEY],
             config=config,
         )
+        owner, machine = worker.workerinput[OWNER_KEY]
+        self.run.owner = owner if machine == platform.node() else None
 
     def finish(self) -> None:
         self._config.workeroutput[KEY] = self.counts()

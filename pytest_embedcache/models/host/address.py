@@ -7,6 +7,7 @@ hosts of different environments do not meet.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.machinery
 import os
@@ -21,7 +22,7 @@ from pytest_embedcache.encoding import digest
 from pytest_embedcache.installed import installed_version
 from pytest_embedcache.models.host.wire import PROTOCOL
 
-__all__ = ["Address", "address_of", "environment", "known", "private_directory"]
+__all__ = ["Address", "address_of", "any_kept", "environment", "known", "private_directory"]
 
 #: Bytes of a socket's path, with its final zero, on macOS; Linux allows 108.
 _LONGEST = 103
@@ -57,20 +58,18 @@ class Address:
 
     @property
     def lock(self) -> Path:
-        """Held by whoever starts a host there."""
-        return self.path.with_suffix(".lock")
+        """Held by whoever starts a host; one for all, since a lock file stays."""
+        return self.path.with_name("start.lock")
 
 
-def private_directory() -> Path:
-    """The directory of the user's sockets, which is made if need be.
+def private_directory(folder: Path, *, make: bool = False) -> None:
+    """Check the directory of a socket; with `make` it is made if need be.
 
-    Raises `OSError` where there is none that is this user's alone.
+    Raises `OSError` where there is none, or it is not this user's alone.
     """
-    folder = _place()
-    try:
-        folder.mkdir(mode=0o700)
-    except FileExistsError:
-        pass
+    if make:
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
     if os.name == "posix":
         # Not through a link: in /tmp anybody can lay one.
         found = folder.lstat()
@@ -79,7 +78,6 @@ def private_directory() -> Path:
             raise PermissionError(
                 f"{folder} is not a directory of this user alone (mode 700); remove it"
             )
-    return folder
 
 
 def _place() -> Path:
@@ -97,21 +95,25 @@ def _place() -> Path:
 
 
 def address_of(cache_dir: str, run: str | None = None) -> Address:
-    """Of the host for this environment and cache directory, kept or of one run.
-
-    Raises `OSError` as `private_directory` does.
-    """
+    """Of the host for this environment and cache directory, kept or of one run."""
     kind = "keep" if run is None else "run"
     name = digest(environment(), os.path.abspath(cache_dir), run or "")[:16]
     suffix = "sock" if Address.unix else "port"
-    return Address(private_directory() / f"{kind}-{name}.{suffix}")
+    return Address(_place() / f"{kind}-{name}.{suffix}")
 
 
 def known() -> list[Address]:
     """Every address of the user at which there is, or was, a host."""
-    folder = private_directory()
     suffix = "sock" if Address.unix else "port"
-    return [Address(path) for path in sorted(folder.glob(f"*.{suffix}"))]
+    return [Address(path) for path in sorted(_place().glob(f"[kr]*.{suffix}"))]
+
+
+def any_kept() -> bool:
+    """Whether there may be a host that was kept; quick, for those who have none."""
+    try:
+        return any(name.startswith("keep-") for name in os.listdir(_place()))
+    except OSError:
+        return False
 
 
 @functools.cache

@@ -13,10 +13,10 @@ from typing import Any
 
 from pytest_embedcache import notices
 from pytest_embedcache.errors import EmbedCacheError, HostError, HostLostError
-from pytest_embedcache.models.host.address import Address, environment
+from pytest_embedcache.models.host.address import Address, environment, private_directory
 from pytest_embedcache.models.host.wire import Message, greet, receive, send
 
-__all__ = ["Link", "connect", "patience"]
+__all__ = ["Link", "ask_once", "connect", "patience"]
 
 #: Of what a host has to say when it is asked once.
 _TO_ANSWER = 5.0
@@ -41,6 +41,7 @@ def connect(address: Address, *, timeout: float = _TO_ANSWER) -> tuple[socket.so
     Raises `ConnectionError` for one of another protocol or environment, and for somebody else who
     listens there; `OSError` where there is nobody.
     """
+    private_directory(address.path.parent)
     secret = address.secret.read_bytes()
     if address.unix:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -58,6 +59,21 @@ def connect(address: Address, *, timeout: float = _TO_ANSWER) -> tuple[socket.so
         sock.close()
         raise
     return sock, said
+
+
+def ask_once(address: Address, message: Message, *, foreign: bool = False) -> Message:
+    """What the host at this address answers; with `foreign`, one of another environment, too.
+
+    Raises `OSError` where there is none, or it is silent.
+    """
+    sock, said = connect(address)
+    with contextlib.closing(sock):
+        if not foreign and said.get("environment") != environment():
+            raise ConnectionError("it is of another environment")
+        send(sock, message)
+        while "busy" in (answer := receive(sock)[0]):
+            pass
+        return answer
 
 
 class Link:
@@ -111,7 +127,7 @@ class Link:
                     self._start()
                     if (found := self._look()) is None:
                         raise HostLostError("it was started, and cannot be reached")
-            except (HostError, OSError) as error:
+            except (EmbedCacheError, OSError) as error:
                 self._lose(error)
                 return False
             return found is not None

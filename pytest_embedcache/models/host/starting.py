@@ -9,16 +9,24 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from typing import IO
 
 from pytest_embedcache.errors import HostLostError
+from pytest_embedcache.models.host.address import Address, known, private_directory
+from pytest_embedcache.models.host.link import connect
 from pytest_embedcache.models.host.process import Job
+from pytest_embedcache.models.locking import machine_lock
 
-__all__ = ["COMMAND", "start"]
+__all__ = ["COMMAND", "start", "start_at"]
 
 #: Seconds until a host listens; it imports no model's libraries for that.
 PATIENCE = 60.0
+#: Seconds after which the socket of a host that is gone is swept away.
+_ABANDONED = 3600.0
+#: Seconds for each, while somebody waits for a host of his own.
+_TO_ANSWER = 0.5
 #: It sees the packages that whoever starts it sees, and not what lies in the working directory.
 COMMAND = (
     sys.executable,
@@ -28,14 +36,44 @@ COMMAND = (
 )
 
 
-def start(job: Job, *, command: Sequence[str] = COMMAND, patience: float = PATIENCE) -> None:
+def start_at(address: Address, job: Job) -> None:
+    """Start a host at an address, unless somebody else has done so meanwhile.
+
+    Raises `HostError`, `LockTimeoutError`, or `OSError`.
+    """
+    private_directory(address.path.parent, make=True)
+    with machine_lock(address.lock, "the model host", timeout=2 * PATIENCE):
+        with contextlib.suppress(OSError, ValueError):
+            connect(address)[0].close()
+            return
+        sweep()
+        start(job)
+
+
+def sweep() -> None:
+    """Remove what hosts have left that were killed long ago."""
+    for address in known():
+        with contextlib.suppress(FileNotFoundError):
+            # A younger one may be about to be replaced by its next host.
+            if time.time() - address.path.stat().st_mtime < _ABANDONED:
+                continue
+        try:
+            connect(address, timeout=_TO_ANSWER)[0].close()
+        except (ConnectionRefusedError, FileNotFoundError):
+            for path in (address.path, address.secret):
+                path.unlink(missing_ok=True)
+        except (OSError, ValueError):
+            pass  # slow, or of another kind: it is not ours to judge
+
+
+def start(job: Job, *, command: Sequence[str] | None = None, patience: float = PATIENCE) -> None:
     """Start a host; it listens when this returns.
 
     Raises `HostLostError` where it does not come to that in `patience` seconds.
     """
     try:
         process = subprocess.Popen(
-            command,
+            command or COMMAND,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
