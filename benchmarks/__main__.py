@@ -21,6 +21,7 @@ BENCHMARKS = {
     "vector_tables": "the same texts again, a new one, and after a restart",
     "vector_suite": "forty tests whose vectors are stored, and forty without a model (six minutes)",
     "dropin_suite": "forty tests that nobody edited, with --embedcache-dropin (five minutes)",
+    "host": "forty tests cold on eight workers, with a model host; a kept one (ten minutes)",
     "libraries": "five libraries, unchanged, with the drop-in (environment `libraries`)",
     "fakes": "what the similarity of fakes has in common with that of a real model",
     "strategies": "what a preload costs its caller, and what it saves him (fifteen minutes)",

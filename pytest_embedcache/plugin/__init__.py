@@ -7,7 +7,7 @@ variable of ours is used.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -96,6 +96,17 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
         if (stub := provide_missing()) is not None:
             early_config.stash[_STUB] = stub
+
+
+@pytest.hookimpl(wrapper=True, optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> Generator[None, int, int]:
+    workers = yield
+    if asked_early(config, "auto_workers"):
+        from pytest_embedcache.plugin.auto_workers import fitting
+        from pytest_embedcache.plugin.options import read_settings
+
+        workers = fitting(read_settings(config), workers)
+    return workers
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -6,10 +6,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pytest_embedcache.models.backends import BACKENDS
-from pytest_embedcache.models.backends.onnx import OnnxBackend
-from pytest_embedcache.models.backends.remote import HostedHandle
-from pytest_embedcache.models.backends.torch import TorchBackend
+from pytest_embedcache.models.backends.remote import asking
 from pytest_embedcache.models.handle import ModelHandle
 from pytest_embedcache.models.host.address import Address, address_of, any_kept
 from pytest_embedcache.models.host.link import Link, ask_once
@@ -24,20 +21,16 @@ if TYPE_CHECKING:
 
 __all__ = ["RunHost", "add_host", "end_host", "handle_of", "host_line"]
 
-#: What a host loads as this process would. Another class is somebody's own, and is not there.
-_SAME_THERE = (TorchBackend, OnnxBackend)
 _LOADING = ("gets", "loads", "failures", "evictions", "load_seconds", "import_seconds")
 
 
 def handle_of(run: Run, spec: ModelSpec, backend: Any, **given: Any) -> ModelHandle:
     """The handle of a resolved spec; where a host may have its model, one that asks it."""
-    if run.settings.host == "off" or type(BACKENDS.get(spec.backend)) not in _SAME_THERE:
+    if run.settings.host == "off":
         return ModelHandle(spec, backend, **given)
     if run.host is None:
         run.host = RunHost(run)
-    made = HostedHandle(spec, backend, **given)
-    made.link = run.host.link
-    return made
+    return asking(run.host.link)(spec, backend, **given)
 
 
 class RunHost:
@@ -106,8 +99,14 @@ def add_host(merged: Counts, stats: Mapping[str, Any] | None) -> None:
         return
     asked = {name: row["asked"] for name, row in by_worker.items()}
     lost = [name for name, row in by_worker.items() if row["lost"]]
-    merged["host"] = {"asked": asked, "lost": lost, "batches": (stats or {}).get("batches", [])}
-    for row in (stats or {}).get("models", []):
+    told = stats or {}
+    merged["host"] = {
+        "asked": asked,
+        "lost": lost,
+        "batches": told.get("batches", []),
+        "peak_bytes": told.get("peak_bytes"),
+    }
+    for row in told.get("models", []):
         named = {"name": row["name"], "device": row["device"]}
         found = [m for m in merged["models"] if named.items() <= m.items()]
         if not found:

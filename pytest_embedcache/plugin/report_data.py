@@ -61,6 +61,7 @@ def gather(
         "outcomes": dict(Counter(test["outcome"] for test in tests)),
         "processes": merged["processes"],
         "models": merged["models"],
+        "host": merged.get("host"),
         "vectors": merged["vectors"],
         "totals": merged["totals"],
         "bills": bills(merged["vectors"], past_tokens or {}, prices or {}, services),

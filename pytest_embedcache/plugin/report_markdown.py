@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_embedcache.plugin.report_sections import (
     gate_words,
+    host_rows,
     model_figures,
     money_words,
     parts_of,
@@ -128,6 +129,11 @@ def _models(report: Row) -> Iterator[str]:
     yield from _section("Models", heads, rows)
 
 
+def _host(report: Row) -> Iterator[str]:
+    rows = [(in_markdown(what), in_markdown(much)) for what, much in host_rows(report)]
+    yield from _section("The model host", [("l", "what"), ("r", "how much")], rows)
+
+
 def _money(report: Row) -> Iterator[str]:
     heads = [("l", "model"), ("r", "texts sent"), ("r", "tokens"), ("r", "spent")]
     heads += [("r", "texts found"), ("r", "tokens saved"), ("r", "saved")]
@@ -214,4 +220,7 @@ def _off(report: Row) -> Iterator[str]:
     yield from _section("Switched off, or done the slow way", heads, rows)
 
 
-_SECTIONS = (_head, _timeline, _vectors, _models, _money, _gates, _slow_tests, _slow_texts, _off)
+_SECTIONS = (
+    *(_head, _timeline, _vectors, _models, _host, _money, _gates, _slow_tests, _slow_texts),
+    _off,
+)

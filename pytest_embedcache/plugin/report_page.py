@@ -11,6 +11,7 @@ from pytest_embedcache.plugin import report_svg as svg
 from pytest_embedcache.plugin.report_sections import (
     gate_kind,
     gate_words,
+    host_rows,
     model_figures,
     money_words,
     parts_of,
@@ -113,6 +114,12 @@ def _models(report: Row) -> Iterator[str]:
     ]
     if rows:
         yield from section("Models", "", table(heads, rows))
+
+
+def _host(report: Row) -> Iterator[str]:
+    rows = [(in_html(what), in_html(much)) for what, much in host_rows(report)]
+    if rows:
+        yield from section("The model host", "", table([("wide", "what"), ("n", "how much")], rows))
 
 
 def _money(report: Row) -> Iterator[str]:
@@ -235,6 +242,6 @@ def _settings(report: Row) -> Iterator[str]:
 
 
 _SECTIONS: Sequence[Callable[[Row], Iterator[str]]] = (
-    *(_header, _tiles, _timeline, _texts, _models, _money, _gates, _slow_tests, _slow_texts),
+    *(_header, _tiles, _timeline, _texts, _models, _host, _money, _gates, _slow_tests, _slow_texts),
     *(_off, _settings),
 )

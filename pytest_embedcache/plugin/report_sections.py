@@ -11,6 +11,7 @@ from pytest_embedcache.words import count, dollars, seconds, times
 __all__ = [
     "gate_kind",
     "gate_words",
+    "host_rows",
     "model_figures",
     "money_words",
     "parts_of",
@@ -85,6 +86,27 @@ def model_figures(row: Row) -> tuple[str, ...]:
     """Uses, loads, failed loads, seconds of imports and of loading."""
     counts = (row["uses"] + row["gets"], row["loads"], row["failures"])
     return (*map(count, counts), seconds(row["import_seconds"]), seconds(row["load_seconds"]))
+
+
+def host_rows(report: Row) -> list[tuple[str, str]]:
+    """(what, how much) of the model host; empty where there was none."""
+    host = report.get("host")
+    if host is None:
+        return []
+    rows = [
+        (f"texts asked by {name}", count(texts) + (", then lost" if name in host["lost"] else ""))
+        for name, texts in host["asked"].items()
+    ]
+    for batches in host["batches"]:
+        rows.append((f"calls of {batches['name']}", count(batches["calls"])))
+        rows += [
+            (f"of {texts} texts" if texts == "1" else f"of at most {texts} texts", count(calls))
+            for texts, calls in batches["sizes"].items()
+        ]
+        rows.append(("calls for several workers", count(batches["shared"])))
+    if host["peak_bytes"]:
+        rows.append(("memory at most", f"{host['peak_bytes'] / 1e6:.0f} MB"))
+    return rows
 
 
 def parts_of(row: Row) -> list[tuple[str, str, int]]:

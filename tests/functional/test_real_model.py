@@ -42,7 +42,7 @@ def documented(page: str, name: str) -> str:
 
 
 def test_the_real_model_by_its_name(real_suite: Suite, minilm_in_hub_cache: Path) -> None:
-    """all-MiniLM-L6-v2 from the Hub cache, without a setting: cold on two workers, then warm.
+    """all-MiniLM-L6-v2 from the Hub cache: cold on two workers, a model in each, then warm.
 
     The examples of the documentation are among the tests, and hold.
     """
@@ -51,7 +51,7 @@ def test_the_real_model_by_its_name(real_suite: Suite, minilm_in_hub_cache: Path
         test_readme=documented("README.md", "test_cats"),
         test_page=documented("docs/testing.md", "test_ranking"),
     )
-    cold = real_suite.counts("-n", "2", "-p", "no:randomly")
+    cold = real_suite.counts("-n", "2", "-p", "no:randomly", "--embedcache-host=off")
     (model,) = cold["models"]
     assert model["name"] == "sentence-transformers/all-MiniLM-L6-v2"
     assert model["uses"] == 9
@@ -93,9 +93,8 @@ def test_threads_are_divided_among_workers_and_put_back(real_suite: Suite, tiny:
     """Each has its share of the cores and never more than the user set; it is said, and undone."""
     real_suite.write(test_it=THREADS, late=PUT_BACK)
     real_suite.importable()
-    result = real_suite.run(
-        f"--embedcache-model={tiny}", "-p", "late", "-n", "2", OMP_NUM_THREADS="2"
-    )
+    options = [f"--embedcache-model={tiny}", "--embedcache-host=off"]
+    result = real_suite.run(*options, "-p", "late", "-n", "2", OMP_NUM_THREADS="2")
     assert outcome(result) == {"passed": 4}, complaints(result)
     share = min(2, threads_per_worker(2))
     assert set((real_suite.path / "threads.log").read_text().split()) == {str(share)}

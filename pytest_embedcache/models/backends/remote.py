@@ -8,14 +8,19 @@ everything once the host is lost.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_embedcache.errors import EmbedCacheError, HostError
 from pytest_embedcache.models import background
+from pytest_embedcache.models.backends import BACKENDS
+from pytest_embedcache.models.backends.onnx import OnnxBackend
+from pytest_embedcache.models.backends.torch import TorchBackend
 from pytest_embedcache.models.convert import converted
 from pytest_embedcache.models.handle import ModelHandle
 from pytest_embedcache.models.host.wire import pack_texts, unpack_rows
@@ -24,10 +29,13 @@ from pytest_embedcache.spec import ModelSpec
 if TYPE_CHECKING:
     from pytest_embedcache.models.host.link import Link
     from pytest_embedcache.models.identity import Identity
+    from pytest_embedcache.models.registry import ModelRegistry
 
-__all__ = ["HostedHandle", "HostedModel"]
+__all__ = ["HostedHandle", "HostedModel", "asking", "hosted"]
 
 T = TypeVar("T")
+#: What a host loads as this process would.
+_SAME_THERE: tuple[type, ...] = (TorchBackend, OnnxBackend)
 #: Arguments of `encode` that a host is told as they are.
 _TOLD = frozenset(
     ("prompt_name", "prompt", "task", "normalize_embeddings", "truncate_dim", "batch_size")
@@ -206,6 +214,41 @@ class HostedHandle(ModelHandle):
             return None
         self._hosted = found
         return found
+
+
+def asking(link: Link) -> Callable[..., ModelHandle]:
+    """`ModelRegistry.make_handle` of a registry whose models the host of `link` may have.
+
+    A backend of another class than the package's own is somebody's of this process: it stays here.
+    """
+
+    def make(spec: ModelSpec, backend: Any, **given: Any) -> ModelHandle:
+        if type(BACKENDS.get(spec.backend)) not in _SAME_THERE:
+            return ModelHandle(spec, backend, **given)
+        made = HostedHandle(spec, backend, **given)
+        made.link = link
+        return made
+
+    return make
+
+
+def hosted(registry: ModelRegistry, address: str | os.PathLike[str] | None = None) -> ModelRegistry:
+    """Let a host compute what is asked of a registry's models, as long as there is one.
+
+    `address` is the path of its socket, as `embedcache host status` shows it; None is the host that
+    is kept for this environment and the registry's cache directory. Where there is none, or it has
+    other models than the registry means, the registry loads as any other. Returns the registry.
+    """
+    from pytest_embedcache.models.host.address import Address, address_of
+    from pytest_embedcache.models.host.link import Link
+
+    if address is None:
+        found = address_of(str(registry.artifacts.directory.parent))
+    else:
+        path = Path(address).absolute()
+        found = Address(path, unix=path.suffix != ".port")
+    registry.make_handle = asking(Link(lambda: [found]))
+    return registry
 
 
 def _is_plain(spec: ModelSpec) -> bool:

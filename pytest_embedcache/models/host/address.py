@@ -116,6 +116,21 @@ def any_kept() -> bool:
         return False
 
 
+def _version(package: str, origin: str | None) -> str | None:
+    """By the name of the directory beside it: to read what is in there takes 4 ms for each."""
+    beside = os.path.dirname(os.path.dirname(origin or ""))
+    names = [n for n in _listed(beside) if n.startswith(f"{package}-") and n.endswith("-info")]
+    return "|".join(names) or installed_version(package)
+
+
+@functools.cache
+def _listed(folder: str) -> tuple[str, ...]:
+    try:
+        return tuple(sorted(os.listdir(folder)))
+    except OSError:
+        return ()
+
+
 @functools.cache
 def environment() -> str:
     """Equal in two processes whose models have the same vectors (64 hexadecimal digits).
@@ -127,6 +142,7 @@ def environment() -> str:
     for package in _LIBRARIES:
         # By the path alone: a stand-in in sys.modules is of this process.
         found = importlib.machinery.PathFinder.find_spec(package)
-        told.append(f"{package} {found and found.origin} {installed_version(package)}")
+        if found is not None:
+            told.append(f"{package} {found.origin} {_version(package, found.origin)}")
     told += [f"{name}={os.environ.get(name)}" for name in _VARIABLES]
     return digest(*told)

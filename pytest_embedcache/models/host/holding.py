@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import Counter
@@ -15,7 +16,7 @@ from pytest_embedcache.models.limits import free_memory
 from pytest_embedcache.models.registry import ModelRegistry
 from pytest_embedcache.spec import ModelSpec
 
-__all__ = ["Held", "Holding"]
+__all__ = ["Held", "Holding", "peak_memory"]
 
 #: Bytes of memory for each byte of weights, while a model is being built.
 _PER_BYTE = 2.0
@@ -133,3 +134,13 @@ class Holding:
             if size is None or free is None or free >= size * _PER_BYTE:
                 return
             held.handle.unload()
+
+
+def peak_memory() -> int | None:
+    """Bytes that this process had in memory at most; None where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -12,7 +12,7 @@ from dataclasses import fields
 from typing import Any
 
 from pytest_embedcache.errors import HostError
-from pytest_embedcache.models.host.holding import Holding
+from pytest_embedcache.models.host.holding import Holding, peak_memory
 from pytest_embedcache.models.host.wire import (
     Message,
     pack_rows,
@@ -160,5 +160,6 @@ class Server:
 
     def stats(self) -> Message:
         """What this host is and did."""
-        told = {"pid": os.getpid(), "since": self.since, "peers": self.peers}
+        told: Message = {"pid": os.getpid(), "since": self.since, "peers": self.peers}
+        told |= {"peak_bytes": peak_memory()}
         return told | self.holding.stats()

@@ -12,15 +12,19 @@ from typing import Any
 import numpy as np
 import pytest
 from support.hosts import LocalHost, Worker, run_address
-from support.light import vector_of
+from support.light import LightBackend, vector_of
 
-from pytest_embedcache import notices
+from pytest_embedcache import ModelRegistry, ModelSpec, notices
 from pytest_embedcache.errors import HostLostError
+from pytest_embedcache.models.backends import BACKENDS, remote
+from pytest_embedcache.models.backends.remote import hosted
 from pytest_embedcache.models.host import address as addresses
 from pytest_embedcache.models.host import link as links
 from pytest_embedcache.models.host.address import Address, address_of, private_directory
 from pytest_embedcache.models.host.link import Link, connect
 from pytest_embedcache.models.host.wire import receive, send, welcome
+from pytest_embedcache.vectors.api import cached_model
+from pytest_embedcache.vectors.cache import VectorCache
 
 Says = Callable[[socket.socket], None]
 
@@ -125,7 +129,7 @@ def test_what_decides_vectors_is_in_an_address(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     found.add(address_of("/cache"))
     addresses.environment.cache_clear()
-    monkeypatch.setattr(addresses, "installed_version", lambda package: f"{package} 99")
+    monkeypatch.setattr(addresses, "_version", lambda package, origin: f"{package} 99")
     found.add(address_of("/cache"))
     assert len(found) == 5
     assert address_of("/cache") in found
@@ -233,6 +237,28 @@ def test_a_forked_child_has_connections_of_its_own(
         assert np.array_equal(model.encode([f"p{n}"])[0], vector_of(bert, f"p{n}"))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert (mine.loads, host.registry.stats().loads) == (0, 1)
+
+
+def test_a_registry_can_be_told_a_host(
+    host: LocalHost, bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the address that its user gives, or by its cache directory; without one it loads."""
+    monkeypatch.setattr(remote, "_SAME_THERE", (LightBackend,))
+    monkeypatch.setitem(BACKENDS, "torch", LightBackend())
+    cache = VectorCache(None)
+    spec = ModelSpec(str(bert), device="cpu")
+    told = hosted(ModelRegistry(), address=host.address.path)
+    assert np.array_equal(cached_model(told, cache, spec).encode("a"), vector_of(bert, "a"))
+    kept = LocalHost(address_of(str(bert.parent)))
+    found = hosted(ModelRegistry(cache_dir=bert.parent))
+    assert np.array_equal(cached_model(found, cache, spec).encode("a"), vector_of(bert, "a"))
+    none = hosted(ModelRegistry(), address="/nowhere/host.sock")
+    assert np.array_equal(cached_model(none, cache, spec).encode("a"), vector_of(bert, "a"))
+    assert [r.stats().loads for r in (told, found, none)] == [0, 0, 1]
+    assert [h.registry.stats().loads for h in (host, kept)] == [1, 1]
+    for registry in (told, found):
+        registry.handle(spec).link.close()  # type: ignore[attr-defined]
+    kept.hang_up()
 
 
 def silence_of(value: str, monkeypatch: pytest.MonkeyPatch) -> float:

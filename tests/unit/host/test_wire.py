@@ -108,28 +108,29 @@ def test_a_stranger_cannot_make_a_host_read_on(pair: Pair, raw: bytes) -> None:
         wire.receive(pair[1], known=False)
 
 
-def _greeted(pair: Pair, mine: bytes, theirs: bytes) -> list[object]:
-    found: list[object] = []
+def _greeted(pair: Pair, mine: bytes, theirs: bytes) -> tuple[bool, object]:
+    welcomed: list[bool] = []
 
     def host() -> None:
         with pair[1]:
-            found.append(wire.welcome(pair[1], theirs, "here"))
+            welcomed.append(wire.welcome(pair[1], theirs, "here"))
 
     thread = threading.Thread(target=host)
     thread.start()
+    said: object
     try:
-        found.append(wire.greet(pair[0], mine))
+        said = wire.greet(pair[0], mine)
     except ConnectionError as error:
-        found.append(error)
+        said = error
     thread.join()
-    return found
+    return welcomed[0], said
 
 
 def test_both_sides_know_the_secret_or_neither_goes_on(pair: Pair) -> None:
     """The host says who it is only to one who knows it."""
-    refused = _greeted(pair, b"x" * 32, b"y" * 32)
-    assert refused[0] is False
-    assert isinstance(refused[1], ConnectionError)
+    welcomed, said = _greeted(pair, b"x" * 32, b"y" * 32)
+    assert welcomed is False
+    assert isinstance(said, ConnectionError)
 
 
 def test_who_knows_the_secret_is_told_the_environment(pair: Pair) -> None:
