@@ -9,6 +9,8 @@ import time
 def main(what: str, name: str, cache: str) -> None:
     """`first`: seconds to a first vector that nobody has; `batch`: of 32 new texts."""
     start = time.perf_counter()
+    import numpy  # noqa: F401 - whoever has vectors has imported it
+
     from pytest_embedcache import ModelRegistry, ModelSpec
     from pytest_embedcache.models.backends.remote import hosted as by_host
     from pytest_embedcache.vectors.api import cached_model

@@ -27,6 +27,9 @@ PATIENCE = 60.0
 _ABANDONED = 3600.0
 #: Seconds for each, while somebody waits for a host of his own.
 _TO_ANSWER = 0.5
+#: Where the user has not said otherwise: OpenMP's threads that have to wait for each other sleep.
+#: Else they spin, and where tests keep the cores busy one short text takes many times as long.
+_PATIENT = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 #: It sees the packages that whoever starts it sees, and not what lies in the working directory.
 COMMAND = (
     sys.executable,
@@ -78,6 +81,7 @@ def start(job: Job, *, command: Sequence[str] | None = None, patience: float = P
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             cwd=os.path.abspath(os.sep),  # it keeps nobody from removing a directory
+            env=_PATIENT | os.environ,
             start_new_session=True,
         )
     except OSError as error:
