@@ -26,6 +26,7 @@ from pytest_embedcache.service.opened import OpenModels
 from pytest_embedcache.service.pricing import cost_of
 from pytest_embedcache.service.requests import Request
 from pytest_embedcache.service.results import BatchEmbeddings, TextEmbedding
+from pytest_embedcache.service.served import Served
 from pytest_embedcache.vectors.apart import Computed
 from pytest_embedcache.vectors.cache import VectorCache
 
@@ -179,7 +180,14 @@ class Calls:
         size = batch_size or row.batch_size
         try:
             if not self._is_at_hand(request, use_cache):
-                self._looking.submit(self._look, request, size, use_cache)
+                self.models.when_open(
+                    row,
+                    self._encoding.submit,
+                    lambda served: self._looking.submit(
+                        self._look, served, request, size, use_cache
+                    ),
+                    request.fail,
+                )
         except BaseException as error:
             request.fail(error)
         return request.future
@@ -213,13 +221,12 @@ class Calls:
         request.take(found)
         return True
 
-    def _look(self, request: Request, size: int, use_cache: bool) -> None:
+    def _look(self, served: Served, request: Request, size: int, use_cache: bool) -> None:
         """What stores have of it; the rest goes to the model. In a thread."""
         try:
             if request.is_given_up:
                 request.fail(CancelledError())
                 return
-            served = self.models.open(request.row)
             found = served.texts(request.role).stored(request.distinct) if use_cache else {}
             missing = request.missing(found)
             if missing:
@@ -238,17 +245,18 @@ class Calls:
     # ------------------------------------------------------------------------------ counting
 
     def _has_ended(self, request: Request) -> None:
-        failed = request.error is not None
-        saved = 0 if failed else request.saved_tokens
+        gone = request.future.cancelled()  # neither an error nor a result
+        ended_well = request.error is None and not gone
+        saved = request.saved_tokens if ended_well else 0
         self.counts.request(
             request.row.name,
             request.role,
             seconds=time.perf_counter() - request.began,
-            texts=0 if failed else len(request.texts),
-            cached=0 if failed else request.cached_count,
+            texts=len(request.texts) if ended_well else 0,
+            cached=request.cached_count if ended_well else 0,
             tokens_saved=saved,
             saved=cost_of(saved, request.row.price),
-            failed=failed,
+            failed=not (ended_well or gone),
         )
         with self._ended:
             self._under_way -= 1

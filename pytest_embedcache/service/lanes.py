@@ -113,7 +113,11 @@ class Lane:
             if begins:
                 self._start(self._run)
             gathers = False
-            self._deliver(batch)
+            try:
+                self._deliver(batch)
+            except BaseException as error:  # ours: nobody is to wait for ever because of it
+                for request in {r for entry in batch for r in entry.requests}:
+                    request.fail(error)
 
     def _take(self) -> list[_Entry]:
         """A text of each call in turn, until the batch is full or nothing waits."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from pytest_embedcache.vectors.cache import VectorCache
 
 __all__ = ["OpenModels"]
+
+Then = Callable[[Served], object]
+Fail = Callable[[BaseException], object]
 
 
 class OpenModels:
@@ -47,22 +51,53 @@ class OpenModels:
 
     def renew(self) -> None:
         """In a forked child: whatever waits there waits for threads that do not exist."""
-        self._opening = {name: threading.Lock() for name in self._rows}
+        self._lock = threading.Lock()
+        self._opening: dict[str, list[tuple[Then, Fail]]] = {}
         self._served: dict[str, Served] = {}
 
     def get(self, name: str) -> Served | None:
         """The model, if it is open; nothing is waited for."""
         return self._served.get(name)
 
-    def open(self, row: ModelRow) -> Served:
-        """The model of a row. Raises as `get_model` does."""
-        with self._opening[row.name]:
+    def when_open(
+        self, row: ModelRow, start: Callable[[Callable[[], None]], object], then: Then, fail: Fail
+    ) -> None:
+        """Call `then` with the model of a row, or `fail` with why there is none.
+
+        Opening it may take as long as fetching its files: that is done in one thread of `start`,
+        however many wait for it, and so no model holds up another one.
+        """
+        with self._lock:
+            waiting = self._opening.get(row.name)
+            if waiting is not None:
+                waiting.append((then, fail))
+                return
             served = self._served.get(row.name)
             if served is None:
-                registry = self._keyed if row.is_api else self._registry
-                model = open_model(row, registry, self._cache, self._key)
-                served = self._served[row.name] = Served(row, model, **self._serving())
-            return served
+                self._opening[row.name] = [(then, fail)]
+        if served is not None:
+            then(served)
+        else:
+            start(functools.partial(self._open, row))
+
+    def _open(self, row: ModelRow) -> None:
+        error: BaseException | None = None
+        served: Served | None = None
+        try:
+            registry = self._keyed if row.is_api else self._registry
+            model = open_model(row, registry, self._cache, self._key)
+            served = Served(row, model, **self._serving())
+        except BaseException as why:
+            error = why
+        with self._lock:
+            if served is not None:
+                self._served[row.name] = served
+            waiting = self._opening.pop(row.name, [])
+        for then, fail in waiting:
+            if served is not None:
+                then(served)
+            elif error is not None:
+                fail(error)
 
     def all(self) -> list[Served]:
         """Those that are open."""

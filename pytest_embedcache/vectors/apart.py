@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pytest_embedcache.errors import EncodeError
-from pytest_embedcache.models.roles import prompt_name_of
 from pytest_embedcache.vectors.billed import encoded
 from pytest_embedcache.vectors.calls import Call
 
@@ -49,10 +48,7 @@ class TextsApart:
         self._source = model._source
         self._encoder = model._encoder
         self._cache = model._cache
-        prompts, default = model.metadata.prompts, model.metadata.default_prompt_name
-        name = None if role is None else prompt_name_of(role, prompts)
-        bare = role is not None and name is None and default is not None
-        self._call = Call(name, "" if bare else None, role)
+        self._role = role
 
     def at_hand(self, texts: Sequence[str]) -> Vectors | None:
         """The vectors of `texts`, if all of them are in memory: nothing is waited for."""
@@ -71,15 +67,16 @@ class TextsApart:
         Raises as `CachedModel.encode` does.
         """
         tokens: dict[str, int | None] = {}
+        call = self._call()
 
         def compute(model: Any, missing: list[str], quiet: bool = True) -> Any:
-            arguments = self._model._inner(model, self._call, {"show_progress_bar": False})
+            arguments = self._model._inner(model, call, {"show_progress_bar": False})
             arguments |= {"request_size": size} if hasattr(model, "encode_billed") else {}
             return encoded(
                 model, missing, self._encoder.count, told=tokens, batch_size=size, **arguments
             )
 
-        matrix = self._encoder.matrix(texts, self._call, compute) if use_store else None
+        matrix = self._encoder.matrix(texts, call, compute) if use_store else None
         if matrix is None:
             if not use_store:
                 self._encoder.count(asked=len(texts), bypassed=len(texts))
@@ -94,12 +91,19 @@ class TextsApart:
         """That of the model, if it is loaded."""
         return self._source.loaded()
 
+    def _call(self) -> Call:
+        """As `encode_query` or `encode_document` make it, by the prompts of the model as it is."""
+        if self._role is None:
+            return Call()
+        name, prompt = self._model._in_role(self._role, None, None)
+        return Call(name, prompt, self._role)
+
     def _look(self, texts: Sequence[str], *, at_hand: bool) -> Vectors | None:
         store = self._cache.store
         handle = self._source.loaded()
         if store is None or (handle is not None and not self._source.trusts(handle)):
             return None
-        keyed = self._source.keyed(self._call)
+        keyed = self._source.keyed(self._call())
         if keyed is None:
             return None
         keys = keyed.maker.keys(texts)

@@ -23,11 +23,11 @@ batch_size = 4
 
 
 class Serving:
-    """A service with the one model `m`; `w` is the world that it is in."""
+    """A service with the model `m`, and those of `table`; `w` is the world that it is in."""
 
-    def __init__(self, directory: Path, w: World, **options: Any) -> None:
+    def __init__(self, directory: Path, w: World, table: str = "", **options: Any) -> None:
         file = directory / "models.toml"
-        file.write_text(_TABLE)
+        file.write_text(_TABLE + table)
         given = {"models_file": file, "registry": w.registry, "cache": w.cache, **options}
         self.w = w
         self.service = EmbedderService("m", **given)

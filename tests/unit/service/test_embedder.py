@@ -118,6 +118,34 @@ def test_queries_and_documents_have_keys_of_their_own(tmp_path: Path) -> None:
         assert len(s.batches()) == 2
 
 
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        {"prompts": {"query": "ask: ", "document": "told: "}},
+        {"prompts": {"passage": "p: ", "other": "o: "}, "default_prompt_name": "other"},
+        {"hidden_prompts": {"query": "ask: "}},
+        {"has_roles": True},
+    ],
+    ids=["none", "both", "default", "hidden", "roles"],
+)
+def test_its_vectors_are_those_of_the_model_itself(files: dict[str, Any], tmp_path: Path) -> None:
+    """What `encode_query` and `encode_document` have stored is found, and the other way round."""
+    with serving(tmp_path, world(**files)) as s:
+        s.w.inner()
+        model = s.w.model()
+        for role, ask in (("query", s.sync.embed_query), ("document", s.sync.embed_text)):
+            itself = getattr(model, f"encode_{role}")
+            stored = itself(f"{role} first")
+            found = ask(f"{role} first")
+            assert found.cached
+            assert np.array_equal(found.embedding, stored)
+            assert not ask(f"{role} second").cached
+            before = len(s.batches())
+            itself(f"{role} second")
+            assert len(s.batches()) == before
+
+
 def test_without_the_cache_it_is_computed_and_not_kept(s: Serving) -> None:
     """`use_cache=False`: neither read nor written."""
     assert not s.sync.embed_text("a", use_cache=False).cached
@@ -342,6 +370,31 @@ def test_a_load_that_fails_is_tried_again(s: Serving) -> None:
     with pytest.raises(OSError, match="no weights"):
         s.sync.embed_text("a")
     assert s.sync.embed_text("a").embedding.tobytes() == right(["a"])
+
+
+def test_a_model_that_takes_long_to_open_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many wait for it; and it is opened once."""
+    gate, opened = Gate(), []
+
+    def open_model(row: Any, *args: Any) -> Any:
+        opened.append(row.name)
+        if row.name == "slow":
+            gate()
+        return w.model()
+
+    w = world()
+    monkeypatch.setattr("pytest_embedcache.service.opened.open_model", open_model)
+    with serving(tmp_path, w, table='[models.slow]\nbackend = "pure"\n') as s:
+        with ThreadPoolExecutor(40) as pool:
+            waiting = [pool.submit(s.sync.embed_text, "a", model="slow") for _ in range(40)]
+            assert gate.reached.wait(DEADLOCK)
+            assert s.sync.embed_text("b").embedding.tobytes() == right(["b"])
+            gate.open.set()
+            found = [one.result(DEADLOCK).embedding.tobytes() for one in waiting]
+        assert set(found) == {right(["a"])}
+        assert sorted(opened) == ["m", "slow"]
 
 
 def test_a_closed_service_has_finished_what_it_accepted(tmp_path: Path) -> None:
