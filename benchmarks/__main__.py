@@ -32,6 +32,8 @@ BENCHMARKS = {
     "onnx_small": "size and agreement of small forms",
     "service_core": "texts in flight, an event loop beside the model, and a remote that is far",
     "search_command": "embedcache index search in a fresh process (five minutes)",
+    "service_http": "the service over HTTP, beside a minimal FastAPI app (five minutes)",
+    "soak": "mixed load on the service, and whether its memory stays flat (ten minutes)",
     "gate_errors": "how often a speed-up gate is wrong (two minutes)",
 }
 

@@ -15,10 +15,11 @@ from starlette.responses import Response
 from pytest_embedcache.errors import EmbedCacheError
 from pytest_embedcache.service.http import embed_routes, openai_routes, page_routes
 from pytest_embedcache.service.http.answers import as_json
-from pytest_embedcache.service.http.figures import Figures
+from pytest_embedcache.service.http.figures import EMBEDDING, Figures
 from pytest_embedcache.service.http.guard import Guard
 from pytest_embedcache.service.http.limits import Limits
 from pytest_embedcache.service.http.refusals import RefusalError, of_error, refused
+from pytest_embedcache.service.http.shortcut import Shortcut
 from pytest_embedcache.service.openai_protocol import ServiceError
 
 if TYPE_CHECKING:
@@ -52,9 +53,13 @@ def create_app(
         redoc_url=None,
         exception_handlers=_HANDLERS,
     )
+    handlers = {}
     for routes in (embed_routes, openai_routes, page_routes):
-        app.include_router(routes.router(service, bounds, figures))
-    return Guard(app, limits=bounds, token=token, seen=figures.seen)
+        made = routes.router(service, bounds, figures)
+        handlers |= {route.path: route.endpoint for route in made.routes if route.path in EMBEDDING}
+        app.include_router(made)
+    inner = Shortcut(app, handlers, _HANDLERS)
+    return Guard(inner, limits=bounds, token=token, seen=figures.seen)
 
 
 def _refused(request: Request, error: Exception) -> Response:

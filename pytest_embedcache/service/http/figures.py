@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 if TYPE_CHECKING:
     from pytest_embedcache.service.embedder import EmbedderService
 
-__all__ = ["EVERY", "Figures", "Sample", "memory_bytes"]
+__all__ = ["EMBEDDING", "EVERY", "Figures", "Sample", "memory_bytes"]
 
 #: Seconds between two samples, and how many are kept: ten minutes.
 EVERY = 2.0
@@ -32,7 +32,8 @@ _ROUTES = frozenset(
         *("/embed/metrics", "/embed/metrics/reset", "/embed/health"),
     }
 )
-_EMBEDDING = frozenset(
+#: The routes that answer with vectors.
+EMBEDDING = frozenset(
     {"/v1/embeddings", "/embed/text", "/embed/query", "/embed/batch", "/embed/raw"}
 )
 _BUCKETS = (
@@ -114,7 +115,7 @@ class Figures:
             child = self._children[route, status] = made
         child[0].inc()
         child[1].observe(seconds)
-        if route in _EMBEDDING:
+        if route in EMBEDDING:
             self._answers += 1
             self._times.append(seconds)
 
