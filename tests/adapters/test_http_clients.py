@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-
-for _package in ("fastapi", "uvicorn", "orjson", "prometheus_client"):
-    pytest.importorskip(_package)
-
-from support.served import Server, served  # noqa: E402
+from support.served import Server, needs_serve, served
 
 MODEL = "all-MiniLM-L6-v2"
 TEXTS = ["a cat", "a kitten", "a cat"]
-pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+pytestmark = needs_serve
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,16 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.served import Hold, Reply, Server, needs_serve, served
 
-for _package in ("fastapi", "uvicorn", "orjson", "prometheus_client"):
-    pytest.importorskip(_package)
-
-from support.served import Hold, Reply, Server, served  # noqa: E402
-
-from pytest_embedcache.testing.fake_vectors import fake_vectors  # noqa: E402
+from pytest_embedcache.testing.fake_vectors import fake_vectors
 
 MODEL = "all-MiniLM-L6-v2"
-pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+pytestmark = needs_serve
 
 
 def expected(text: str, role: str = "document") -> np.ndarray:

@@ -52,6 +52,15 @@ def seen(page: Path) -> Seen:
     return Seen(done.stdout, console, _requests(log))
 
 
+def seen_at(url: str, directory: Path) -> Seen:
+    """What Chromium makes of a page that is served, after two seconds of its own time."""
+    log = directory / "served.netlog.json"
+    waits = "--virtual-time-budget=2000"
+    done = _run(directory, waits, f"--log-net-log={log}", "--dump-dom", url)
+    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    return Seen(done.stdout, console, _requests(log))
+
+
 def _requests(log: Path) -> list[str]:
     """Those of a document: what Chromium asks for of itself has no origin."""
     events = json.loads(log.read_text(encoding="utf-8"))["events"]

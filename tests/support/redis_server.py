@@ -52,14 +52,29 @@ class RedisServer:
         self.port = port
         self.url = f"unix://{self.socket}"
         self._options = options
+        self._file: tuple[str, ...] = ()
         self._process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def of(cls, configuration: Path) -> RedisServer:
+        """One with the settings of a file, but for what a test needs otherwise: no port."""
+        made = cls()
+        made._file = (str(configuration),)
+        return made
 
     def start(self) -> RedisServer:
         """Start it, and wait until it answers."""
         with (self._directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    *(self._binary, "--port", str(self.port), "--unixsocket", str(self.socket)),
+                    *(
+                        self._binary,
+                        *self._file,
+                        "--port",
+                        str(self.port),
+                        "--unixsocket",
+                        str(self.socket),
+                    ),
                     *("--save", "", "--appendonly", "no", "--dir", str(self._directory)),
                     *self._options,
                 ],
@@ -74,13 +89,18 @@ class RedisServer:
         return self
 
     def _answers(self) -> bool:
+        try:
+            return self.answer("PING").startswith((b"+PONG", b"-NOAUTH"))
+        except OSError:
+            return False
+
+    def answer(self, command: str, *, lines: int = 1) -> bytes:
+        """The first lines of what the server says to a command."""
         with socket.socket(socket.AF_UNIX) as connection:
-            try:
-                connection.connect(str(self.socket))
-                connection.sendall(b"PING\r\n")
-                return connection.recv(100).startswith((b"+PONG", b"-NOAUTH"))
-            except OSError:
-                return False
+            connection.connect(str(self.socket))
+            connection.sendall(f"{command}\r\n".encode())
+            with connection.makefile("rb") as answer:
+                return b"".join(answer.readline() for _ in range(lines)).strip()
 
     def kill(self) -> None:
         """As `kill -9`: nothing is said to anybody."""

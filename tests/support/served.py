@@ -12,12 +12,21 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from support.children import python_path
 
-__all__ = ["Hold", "Reply", "Server", "served"]
+__all__ = ["Hold", "Reply", "Server", "needs_serve", "served"]
+
+needs_serve = pytest.mark.skipif(
+    not all(map(find_spec, ("fastapi", "uvicorn", "orjson", "prometheus_client")))
+    or not hasattr(os, "mkfifo"),
+    reason="needs the extra serve, and named pipes",
+)
 
 #: Seconds after which a server that says nothing is a failure; nothing waits for it otherwise.
 PATIENCE = 60

@@ -53,7 +53,7 @@ def create_app(
         redoc_url=None,
         exception_handlers=_HANDLERS,
     )
-    handlers = {}
+    handlers: dict[str, Any] = {}
     for routes in (embed_routes, openai_routes, page_routes):
         made = routes.router(service, bounds, figures)
         handlers |= {route.path: route.endpoint for route in made.routes if route.path in EMBEDDING}

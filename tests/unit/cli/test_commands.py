@@ -30,6 +30,8 @@ COMMANDS = {
     "recordings": ["show"],
     "gate": ["now.json"],
     "profile": [],
+    "host": ["status"],
+    "serve": ["--port", "0"],
     "doctor": [],
 }
 
