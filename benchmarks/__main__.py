@@ -34,6 +34,8 @@ BENCHMARKS = {
     "search_command": "embedcache index search in a fresh process (five minutes)",
     "service_http": "the service over HTTP, beside a minimal FastAPI app (five minutes)",
     "soak": "mixed load on the service, and whether its memory stays flat (ten minutes)",
+    "search_index": "a search in 1,000 to 50,000 entries, and what else does it (minutes)",
+    "search_million": "a million entries: exact, and by a graph (hours, to encode them once)",
     "gate_errors": "how often a speed-up gate is wrong (two minutes)",
 }
 

@@ -11,13 +11,19 @@ import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["descriptions", "docstrings", "pieces", "texts"]
+import numpy as np
+
+from examples.real_model import MODEL
+from pytest_embedcache import get_model
+
+__all__ = ["descriptions", "docstrings", "pieces", "texts", "vectors"]
 
 #: Characters; shorter ones say nothing, and of longer ones a model reads only the beginning.
 SHORTEST, LONGEST = 20, 1000
+_BATCH = 5_000
 
 
 def texts(count: int) -> list[str]:
@@ -49,6 +55,19 @@ def pieces(whole: Iterable[str], count: int) -> list[str]:
     if len(found) < count:
         raise RuntimeError(f"these texts have only {len(found):,} of {count:,} pieces")
     return found
+
+
+def vectors(whole: list[str], say: Callable[[str], object]) -> np.ndarray:
+    """The real model's, float32, shape (n, 384), of length 1, inside `real_model()`.
+
+    They are encoded once for each cache directory; a run that is broken off goes on where it was.
+    """
+    model = get_model(MODEL)
+    found = np.empty((len(whole), 384), np.float32)
+    for first in range(0, len(whole), _BATCH):
+        found[first : first + _BATCH] = model.encode(whole[first : first + _BATCH])
+        say(f"{min(first + _BATCH, len(whole)):,} of {len(whole):,} vectors")
+    return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 
 def docstrings() -> Iterator[str]:
@@ -101,4 +120,9 @@ def _runs(sentence: str, width: int) -> Iterator[str]:
 
 
 def _distinct(found: Iterable[str]) -> Iterator[str]:
-    return iter(dict.fromkeys(found))
+    """Each once, as it comes: parsing all that is installed takes minutes."""
+    seen: set[str] = set()
+    for text in found:
+        if text not in seen:
+            seen.add(text)
+            yield text
