@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from pytest_embedcache.errors import IndexEntryError, IndexMismatchError, UnknownIdError
-from pytest_embedcache.models.locking import default_lock_timeout, machine_lock
-from pytest_embedcache.search import opened, structures, writing
+from pytest_embedcache.errors import IndexEntryError, UnknownIdError
+from pytest_embedcache.search import making, opened, structures, writing
 from pytest_embedcache.search.choice import choose, requested
 from pytest_embedcache.search.finding import Filter, find_nearest
 from pytest_embedcache.search.hits import Hit, IndexStats
-from pytest_embedcache.search.manifest import Manifest, directory_of
+from pytest_embedcache.search.manifest import directory_of
 from pytest_embedcache.search.vectors import Entries, entries_from, ids_from, query_from
 from pytest_embedcache.search.view import View
 
@@ -76,23 +75,7 @@ class VectorIndex:
         """
         asked = requested(vector_backend)
         directory = directory_of(path)
-        now = None
-        if not anew:
-            try:
-                now = opened.load(directory, asked)
-            except FileNotFoundError:
-                if dimension is None:
-                    raise FileNotFoundError(
-                        f"there is no index in {path}. Give a dimension to make one."
-                    ) from None
-        if now is None:
-            now = _made(directory, dimension, metric or "cosine", asked, anew)
-        made_with = now.view.manifest
-        for field, wanted in (("dimension", dimension), ("metric", metric)):
-            found = getattr(made_with, field)
-            if wanted is not None and wanted != found:
-                opened.close(now)
-                raise IndexMismatchError(str(path), field, str(found), str(wanted))
+        now = making.open_or_make(directory, asked, dimension, metric, anew)
         index = cls(directory, asked, now)
         index._catch_up()
         return index
@@ -195,7 +178,7 @@ class VectorIndex:
             else:
                 dimension = view.manifest.dimension
                 found = (entries_from(ids, vectors, dimension) for ids, vectors in batches)
-            manifest = _written(self._directory, view.manifest, found, self._asked)
+            manifest = making.write_whole(self._directory, view.manifest, found, self._asked)
             self._reload()
             writing.sweep(self._directory, manifest)
 
@@ -204,15 +187,7 @@ class VectorIndex:
         target = directory_of(path)
         if target == self._directory:
             return self.rebuild()
-        view = self._fresh().view
-        with _locked(target):
-            try:
-                like = Manifest.read(target)
-            except (FileNotFoundError, ValueError, RuntimeError):  # none, or one that is damaged
-                like = view.manifest
-            like = Manifest(view.manifest.dimension, view.manifest.metric, "", like.commit)
-            manifest = _written(target, like, writing.entries_of(view), self._asked)
-            writing.sweep(target, manifest)
+        making.copy(self._fresh().view, target, self._asked)
         return None
 
     def stats(self) -> IndexStats:
@@ -271,7 +246,7 @@ class VectorIndex:
     @contextmanager
     def _writing(self) -> Iterator[View]:
         """Nobody else changes it; the view is the last commit."""
-        with self._lock, _locked(self._directory):
+        with self._lock, making.locked(self._directory):
             view = self._fresh().view
             if not self._swept:
                 writing.sweep(self._directory, view.manifest)
@@ -312,52 +287,6 @@ class VectorIndex:
         if (rows < 0).any():
             raise UnknownIdError(int(ids[rows < 0][0]), str(self._directory.parent))
         return rows
-
-
-def _made(
-    directory: Path, dimension: int | None, metric: str, asked: str, anew: bool
-) -> opened.Opened:
-    if dimension is None or dimension < 1 or metric not in ("cosine", "dot"):
-        raise IndexEntryError(
-            None,
-            f"an index of dimension {dimension} and metric {metric!r} cannot be made",
-            "Give a dimension above 0, and cosine or dot.",
-        )
-    with _locked(directory):
-        commit = 0
-        try:
-            there = Manifest.read(directory)
-            if not anew:
-                return opened.load(directory, asked)  # another process was quicker
-            commit = there.commit
-        except (FileNotFoundError, RuntimeError):
-            pass
-        like = Manifest(dimension, metric, "", commit)
-        writing.sweep(directory, _written(directory, like, (), asked))
-        return opened.load(directory, asked)
-
-
-def _written(directory: Path, like: Manifest, batches: Iterable[Entries], asked: str) -> Manifest:
-    """Write a generation and its structure, and make it what the index holds."""
-    new = writing.write_generation(directory, like, batches)
-    try:
-        view = View.load(directory, new)
-        if len(view.ids) < new.rows:
-            twice = int(view.row_ids[view.dead[0]])
-            raise IndexEntryError(twice, "it is given more than once", "Give every id once.")
-        choice = choose(asked, new.rows, new.dimension)
-        opened.close(structures.make(choice, directory, view)[0])
-        return new.write(directory)
-    except BaseException:
-        writing.discard(directory, new.generation)
-        raise
-
-
-@contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    timeout = default_lock_timeout()
-    with machine_lock(directory / "lock", f"the index {directory.parent}", timeout=timeout):
-        yield
 
 
 def _count(k: int) -> int:
