@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pytest_embedcache.models.profile import ResourceProfile as ResourceProfile
     from pytest_embedcache.models.registry import ModelRegistry as ModelRegistry
     from pytest_embedcache.models.registry import default_registry as default_registry
+    from pytest_embedcache.search.semantic.index import SemanticIndex as SemanticIndex
     from pytest_embedcache.service.embedder import EmbedderService as EmbedderService
     from pytest_embedcache.service.embedder import get_embedder_service as get_embedder_service
     from pytest_embedcache.spec import ModelSpec as ModelSpec
@@ -30,6 +31,7 @@ __all__ = [
     "ModelRegistry",
     "ModelSpec",
     "ResourceProfile",
+    "SemanticIndex",
     "__version__",
     "default_registry",
     "get_embedder_service",
@@ -47,6 +49,7 @@ _HOMES = {
     "ModelRegistry": "pytest_embedcache.models.registry",
     "ModelSpec": "pytest_embedcache.spec",
     "ResourceProfile": "pytest_embedcache.models.profile",
+    "SemanticIndex": "pytest_embedcache.search.semantic.index",
     "default_registry": "pytest_embedcache.models.registry",
     "get_embedder_service": "pytest_embedcache.service.embedder",
     "get_embedding_provider": "pytest_embedcache.vectors.loading",

@@ -66,6 +66,7 @@ def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
             ],
         ),
         ("twenty_consumers", 1, ["consumers: 20", "loads: 1"]),
+        ("semantic_search", 1, ["loads: 1", "by keywords: The shop opens at nine."]),
         (
             "service_90_minutes",
             12,
@@ -92,7 +93,10 @@ def test_a_scenario_succeeds(name: str, initializations: int, figures: list[str]
 
 @pytest.mark.parametrize(
     "name",
-    ["basic_cache", "ten_threads", "two_configurations", "twenty_consumers", "service_90_minutes"],
+    [
+        *("basic_cache", "ten_threads", "two_configurations", "twenty_consumers"),
+        *("service_90_minutes", "semantic_search"),
+    ],
 )
 def test_a_scenario_without_its_model_says_so(name: str, tmp_path: Path) -> None:
     """A model that is not there is an exit status of 1 and a message that names it."""

@@ -13,6 +13,7 @@ from pytest_embedcache import (
     ModelRegistry,
     ModelSpec,
     ResourceProfile,
+    SemanticIndex,
     default_registry,
     get_embedder_service,
     get_embedding_provider,
@@ -23,6 +24,7 @@ from pytest_embedcache import (
 from pytest_embedcache.models.handle import ModelHandle
 from pytest_embedcache.models.metadata import ModelMetadata
 from pytest_embedcache.models.registry import RegistryStats
+from pytest_embedcache.search import Result, Results
 from pytest_embedcache.service.results import BatchEmbeddings, TextEmbedding
 from pytest_embedcache.vectors.loading import Preload
 
@@ -47,6 +49,11 @@ assert_type(preload("all-MiniLM-L6-v2", strategy="background", pin=True), Preloa
 assert_type(preload_embeddings().wait(timeout=None), CachedModel)
 assert_type(get_embedding_provider("all-MiniLM-L6-v2", timeout=5.0), CachedModel | None)
 assert_type(ResourceProfile.here().cores, int)
+
+index = SemanticIndex(Path("index"), get_model("all-MiniLM-L6-v2"))
+assert_type(index.add(["a cat"], metadata=[{"page": 1}]), list[str])
+assert_type(index.search("a cat", k=3, filter={"page": 1}), Results)
+assert_type(index.hybrid_search("a cat", wait=False)[0], Result)
 
 service = EmbedderService("all-MiniLM-L6-v2", idle_timeout=60.0)
 assert_type(get_embedder_service(), EmbedderService)

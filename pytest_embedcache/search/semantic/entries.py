@@ -83,6 +83,10 @@ class EntryFile:
             if connection is not None:
                 connection.close()
 
+    def __del__(self) -> None:
+        if getattr(self, "_connection", None) is not None:
+            self.close()
+
     def before_fork(self) -> None:
         self._lock.acquire()
         self.close()
