@@ -12,7 +12,7 @@ from examples.real_model import MODEL
 __all__ = ["main"]
 
 #: Seconds without use after which the model goes.
-IDLE = 0.2
+IDLE = 2.0
 
 
 def main(what: str, folder: str, *arguments: str) -> None:
@@ -62,7 +62,7 @@ def idle(folder: str, size: str) -> None:
     while model.is_loaded:
         if time.monotonic() > until:
             raise RuntimeError("the model does not go")
-        time.sleep(IDLE)
+        time.sleep(0.1)
     resident, own = kernel("status", "VmRSS"), kernel("smaps_rollup", "Private_Dirty")
     index.close()
     cache.close()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.children import python, python_path
@@ -15,19 +17,44 @@ from support.semantic import World, sound
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL and fork")
 
 
-@pytest.mark.parametrize("rounds", [4, pytest.param(100, marks=pytest.mark.stress)])
-@pytest.mark.parametrize("kind", ["add", "rebuild", "save"])
-def test_a_kill_leaves_the_index_whole(tmp_path: Path, kind: str, rounds: int) -> None:
-    """After a SIGKILL what was acknowledged is there, nothing is by half, and all parts agree."""
+ACTIONS = ["add", "update", "delete", "save", "rebuild", "build"]
+
+
+def play(tmp_path: Path, action: str, how: str, count: int) -> Any:
+    seed = os.environ.get("EMBEDCACHE_STRESS_SEED") or str(random.SystemRandom().getrandbits(32))
+    print(f"repeat with EMBEDCACHE_STRESS_SEED={seed}")
     code = "from support.semantic_kills import main; main()"
     paths = {"PYTHONPATH": python_path("tests"), "OMP_NUM_THREADS": "1"}
-    seen = json.loads(python(code, str(tmp_path), kind, str(rounds), **paths))
-    assert seen["killed"] == rounds
-    left = [name for name in os.listdir(tmp_path / "index") if name.startswith("build-")]
-    with World(tmp_path).index() as index:
-        index.rebuild()
-    after = [name for name in os.listdir(tmp_path / "index") if name.startswith("build-")]
-    assert len(after) == 1, f"of {len(left)} builds some are left"
+    found = json.loads(python(code, str(tmp_path), action, how, str(count), seed, **paths))
+    assert "wrong" not in found, found
+    print(found)
+    return found
+
+
+@pytest.mark.parametrize("action", ["add", "save", "rebuild"])
+def test_a_kill_before_some_lines_leaves_the_index_whole(tmp_path: Path, action: str) -> None:
+    """The state before or after is there, and entries, words and vectors agree."""
+    found = play(tmp_path, action, "lines", 151 if action == "rebuild" else 61)
+    assert found["killed"] > 4
+    assert found["before"] + found["after"] == found["killed"] + 1
+    if action == "rebuild":
+        assert found["left"] > 0, "no kill left anything behind: nothing was shown"
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("action", ACTIONS)
+def test_a_kill_before_every_third_line_leaves_the_index_whole(tmp_path: Path, action: str) -> None:
+    """As above, for everything that changes an index."""
+    assert play(tmp_path, action, "lines", 3)["killed"] > 40
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("action", ACTIONS)
+def test_a_hundred_kills_leave_the_index_whole(tmp_path: Path, action: str) -> None:
+    """As above, at any moment, also inside of SQLite."""
+    found = play(tmp_path, action, "sometime", 100)
+    assert found["killed"] > 30
+    assert found["before"] + found["after"] == 100
 
 
 def test_several_writers_lose_nothing(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
-"""Processes that change a semantic index and are killed while they do.
+"""Processes that change a semantic index and are killed while they do: before a chosen line, or
+sometime.
 
-Run as a process of its own, without threads: its children are forks, which begin at once.
+Run as a process of its own, without threads, from which they are forked. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -8,109 +9,120 @@ from __future__ import annotations
 import json
 import os
 import random
-import select
-import signal
+import shutil
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pytest_embedcache import notices
-from pytest_embedcache.search import SemanticIndex
+from pytest_embedcache.search import Entry, SemanticIndex
+from support.index_kills import killed
 from support.semantic import World, sound
 
 __all__ = ["main"]
 
-#: Seconds after which a child is killed, at most; drawn evenly in the logarithm.
-SHORTEST, LONGEST = 0.001, 0.5
+BEFORE = {f"first {n}": f"text {n}" for n in range(12)}
+ADDED = {f"new {n}": f"added {n}" for n in range(5)}
+
+
+def add(index: SemanticIndex) -> None:
+    index.add(list(ADDED.values()), ids=list(ADDED))
+
+
+def update(index: SemanticIndex) -> None:
+    index.update("first 3", text="changed")
+
+
+def delete(index: SemanticIndex) -> None:
+    index.delete(["first 0", "first 1"])
+
+
+def save(index: SemanticIndex) -> None:
+    """What was added is in no vector index before it is looked for."""
+    index.search("anything", k=1)
+
+
+def rebuild(index: SemanticIndex) -> None:
+    index.rebuild()
+
+
+def build(index: SemanticIndex) -> None:
+    entries = [Entry(name, text, {}) for name, text in ADDED.items()]
+    SemanticIndex.build(index.path, entries, World(index.path.parent).model)
+
+
+#: What is done, and what the index holds after it.
+ACTIONS: dict[str, tuple[Callable[[SemanticIndex], None], dict[str, str]]] = {
+    "add": (add, BEFORE | ADDED),
+    "update": (update, BEFORE | {"first 3": "changed"}),
+    "delete": (delete, {n: t for n, t in BEFORE.items() if n not in ("first 0", "first 1")}),
+    "save": (save, BEFORE),
+    "rebuild": (rebuild, BEFORE),
+    "build": (build, ADDED),
+}
+
+
+def template(folder: Path) -> None:
+    """An index whose vector index is behind by half of its entries."""
+    names = list(BEFORE)
+    with World(folder).index() as index:
+        for part in (names[:6], names[6:]):
+            index.search("anything")
+            index.add([BEFORE[name] for name in part], ids=part)
+
+
+def is_whole(work: Path, expected: dict[str, str]) -> bool:
+    """Whether the index holds these entries; fails where its parts do not agree."""
+    with World(work).index() as index:
+        here = {name: row.text for name, row in _rows(index).items()}
+        sound(index, here)
+        sound(index, here)  # as it was brought up to date
+    return here == expected
+
+
+def _rows(index: SemanticIndex) -> dict[str, Any]:
+    return {row.id: row for row in index._opened.current().entries.rewritten(0)[3]}
+
+
+def rounds(folder: Path, name: str, steps: Iterator[tuple[int | None, float]]) -> Any:
+    action, after = ACTIONS[name]
+    if not (folder / "template").exists():
+        template(folder / "template")
+    outcome = {"killed": 0, "before": 0, "after": 0, "left": 0}
+    for line, delay in steps:
+        work = folder / "work"
+        shutil.rmtree(work, ignore_errors=True)
+        shutil.copytree(folder / "template", work)
+        index = World(work).index()
+        was_killed = killed(lambda index=index: action(index), line, delay)  # type: ignore[misc]
+        index.close()
+        outcome["killed"] += was_killed
+        builds = [file for file in os.listdir(work / "index") if file.startswith("build-")]
+        outcome["left"] += len(builds) > 1
+        if is_whole(work, after):
+            outcome["after"] += 1
+        elif is_whole(work, BEFORE):
+            outcome["before"] += 1
+        else:
+            return outcome | {"wrong": [name, line, delay]}
+        with World(work).index() as again:  # it goes on, and what was left goes
+            again.rebuild()
+        assert is_whole(work, after) or is_whole(work, BEFORE)
+        builds = [file for file in os.listdir(work / "index") if file.startswith("build-")]
+        assert len(builds) == 1, builds
+        if line is not None and not was_killed:
+            break  # there are no more lines
+    return outcome
 
 
 def main() -> None:
-    """`path kind rounds`: kill so often, look each time, and print what was seen as JSON."""
-    path, kind, rounds = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    draw = random.Random(kind)
-    with World(path).index() as index:
-        index.add([f"first {n}" for n in range(20)], ids=[f"first {n}" for n in range(20)])
-    seen = {"killed": 0, "acknowledged": 0, "anew": 0}
-    for number in range(rounds):
-        wait = SHORTEST * (LONGEST / SHORTEST) ** draw.random()
-        told = killed(path, kind, number, wait)
-        seen["killed"] += 1
-        seen["acknowledged"] += len(told)
-        look(path, told)
-        seen["anew"] += sum("anew" in message for message in notices.counts())
-        notices.reset()
-    print(json.dumps(seen))
-
-
-def killed(path: Path, kind: str, number: int, wait: float) -> list[str]:
-    """What a child said that it had done, before it was killed `wait` seconds after its start."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reading)
-        try:
-            change(World(path).index(), kind, number, writing)
-        except BaseException as error:
-            os.write(writing, f"! {error!r}\n".encode())
-        os._exit(1)
-    os.close(writing)
-    assert select.select([reading], [], [], 30)[0], "the child does not begin"
-    time.sleep(wait)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    said = b""
-    while part := os.read(reading, 65536):
-        said += part
-    os.close(reading)
-    lines = said.decode().split("\n")[:-1]  # what follows the last line's end was cut
-    assert lines[0] == "ready", lines
-    assert not any(line.startswith("!") for line in lines), lines
-    return lines[1:]
-
-
-def change(index: SemanticIndex, kind: str, number: int, writing: int) -> None:
-    """Change the index without end, and say what is done."""
-
-    def say(line: str) -> None:
-        os.write(writing, f"{line}\n".encode())
-
-    index.search("anything", k=1)  # what is opened late is open
-    say("ready")
-    step = 0
-    while True:
-        names = [f"{number} {step} {part}" for part in range(5)]
-        if kind == "rebuild":
-            index.rebuild()
-            say("rebuilt")
-        else:
-            index.add([f"text {name}" for name in names], ids=names)
-            index.update(names[0], text=f"changed {names[0]}")
-            index.delete(names[1:2])
-            if kind == "save":  # what was added is in no vector index before it is looked for
-                index.search("anything", k=1)
-            say(names[0].rpartition(" ")[0])
-        step += 1
-
-
-def look(path: Path, told: list[str]) -> None:
-    """Everything that was acknowledged is there, whole, and so is everything else."""
-    index = World(path).index()
-    entries: dict[str, str] = {}
-    rows: list[Any] = index._opened.current().entries.rewritten(0)[3]
-    for row in rows:
-        entries[row.id] = row.text
-    for name in told:
-        if name == "rebuilt":
-            continue
-        assert entries[f"{name} 0"] == f"changed {name} 0"
-        assert f"{name} 1" not in entries
-        assert entries[f"{name} 4"] == f"text {name} 4"
-    for name in {entry.rpartition(" ")[0] for entry in entries if not entry.startswith("first")}:
-        here = {part for part in range(5) if f"{name} {part}" in entries}
-        assert here in ({0, 1, 2, 3, 4}, {0, 2, 3, 4}), f"half of one add is there: {name} {here}"
-    assert len([entry for entry in entries if entry.startswith("first")]) == 20
-    sound(index, entries)
-    if len(entries) > 300:  # as long as this takes, nothing is killed
-        index.delete([entry for entry in entries if not entry.startswith("first")])
-    index.close()
+    folder, name, how, count = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
+    steps: Iterator[tuple[int | None, float]] = ((line, 0.0) for line in range(0, 10**6, count))
+    if how == "sometime":
+        start = time.perf_counter()
+        rounds(folder, name, iter([(None, 60.0)]))
+        longest = (time.perf_counter() - start) / 3
+        draw = random.Random(int(sys.argv[5]))
+        steps = ((None, draw.random() * longest) for _ in range(count))
+    print(json.dumps(rounds(folder, name, steps)))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_embedcache import notices
-from pytest_embedcache.errors import IndexDamagedError, SemanticIndexError
+from pytest_embedcache.errors import EntryError, IndexDamagedError, SemanticIndexError
 from pytest_embedcache.search.semantic.entries import EntryFile
 from pytest_embedcache.search.semantic.entries_writing import Writing
 from pytest_embedcache.search.semantic.followed import FollowedVectors
@@ -172,6 +172,24 @@ class Build:
     ) -> Results:
         """What has the query's words, with a notice."""
         return Results(tuple(self.ranked(query, None, k, wanted, "keywords")), "keywords", notice)
+
+    def vector_results(
+        self, query: str, vector: np.ndarray, k: int, wanted: Mapping[str, Any] | None, by: str
+    ) -> Results:
+        """What is nearest to a query's vector, by `vectors` or by `both`."""
+        found = self.ranked(query, vector, k, wanted, by)
+        return Results(tuple(found), by, self.lacking_notice())
+
+    def similar_results(self, id: str, k: int, wanted: Mapping[str, Any] | None) -> Results:
+        """What is nearest to an entry; by its words where it has no vector."""
+        row = self.entries.by_id([id]).get(id)
+        if row is None:
+            raise EntryError(id, "is not in the index", "Add it with add().")
+        ranking = self.like(row.number, k, self.allowed(wanted))
+        if ranking is not None:
+            return Results(tuple(self.results(ranking) or ()), "vectors", self.lacking_notice())
+        found = self.keyword_results(row.text, k + 1, wanted, "it has no vector: by its words")
+        return Results(tuple(r for r in found if r.id != id)[:k], found.by, found.notice)
 
 
 def note_model(writing: Writing, path: Path, model: QueryModel, vector: np.ndarray) -> None:

@@ -207,6 +207,10 @@ class EntryFile:
             )
             return [number for (number,) in found]
 
+    def without_vector(self, limit: int) -> list[Row]:
+        """Up to `limit` entries without a vector."""
+        return list(self.rows(self.lacking(limit)).values())
+
     def last_number(self) -> int:
         """The largest number that an entry has or had; 0 where there never was one."""
         with self._used() as connection:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_embedcache.errors import EntryError
 from pytest_embedcache.search.semantic.asking import QueryModel
 from pytest_embedcache.search.semantic.build import Build
 from pytest_embedcache.search.semantic.entry import Entry
@@ -59,7 +58,8 @@ class Finding:
         self, query: str, k: int = 10, *, filter: Mapping[str, Any] | None = None
     ) -> Results:
         """The entries with any of the query's words, ranked by BM25; needs no model."""
-        return self._opened.current().keyword_results(text_of(query), k, filter, None)
+        text_of(query)
+        return self._opened.answer(lambda b: b.keyword_results(query, k, filter, None))
 
     def search_as_ready(
         self,
@@ -74,11 +74,12 @@ class Finding:
         `search` finds, or `hybrid_search`. Only the latter, if it is ready in `patience` seconds.
         """
         by = "both" if hybrid else "vectors"
-        build = self._opened.current()
-        if self._without(build) is None and not self._model.is_ready(text_of(query)):
+        without = self._opened.answer(self._without)
+        if without is None and not self._model.is_ready(text_of(query)):
             asking = self._model.query_beside(query)
             if asking.wait(patience) is None:
-                first = build.keyword_results(query, k, filter, self._model.loading())
+                loading = self._model.loading()
+                first = self._opened.answer(lambda b: b.keyword_results(query, k, filter, loading))
                 yield replace(first, final=False)
                 asking.wait()
         yield self._search(query, k, filter, by, wait=True)
@@ -91,19 +92,11 @@ class Finding:
         Raises:
             EntryError: There is no such entry.
         """
-        build = self._opened.current()
-        row = build.entries.by_id([id]).get(id)
-        if row is None:
-            raise EntryError(id, "is not in the index", "Add it with add().")
-        ranking = build.like(row.number, k, build.allowed(filter))
-        if ranking is not None:
-            return Results(tuple(build.results(ranking) or ()), "vectors", build.lacking_notice())
-        found = build.keyword_results(row.text, k + 1, filter, "it has no vector: by its words")
-        return Results(tuple(r for r in found if r.id != id)[:k], found.by, found.notice)
+        return self._opened.answer(lambda build: build.similar_results(id, k, filter))
 
     def get(self, id: str) -> Entry | None:
         """The entry `id`; None where there is none."""
-        row = self._opened.current().entries.by_id([id]).get(id)
+        row = self._opened.answer(lambda build: build.entries.by_id([id])).get(id)
         return None if row is None else Entry(row.id, row.text, row.metadata)
 
     def _without(self, build: Build) -> str | None:
@@ -117,15 +110,14 @@ class Finding:
     def _search(
         self, query: str, k: int, wanted: Mapping[str, Any] | None, by: str, *, wait: bool
     ) -> Results:
-        build = self._opened.current()
-        notice, vector = self._without(build), None
+        notice, vector = self._opened.answer(self._without), None
         if notice is None:
             asked = self._model.query(text_of(query), wait=wait)
             notice, vector = asked.notice, asked.vector
+        text_of(query)
         if vector is None:
-            return build.keyword_results(text_of(query), k, wanted, notice)
-        found = build.ranked(query, vector, k, wanted, by)
-        return Results(tuple(found), by, build.lacking_notice())
+            return self._opened.answer(lambda b: b.keyword_results(query, k, wanted, notice))
+        return self._opened.answer(lambda b: b.vector_results(query, vector, k, wanted, by))
 
 
 def text_of(value: object) -> str:

@@ -53,6 +53,8 @@ class FollowedVectors:
         """The index, made again from the entries, for one that turned out to be damaged."""
         with self._lock:
             self.close()
+            if not self._entries.path.exists():  # all of the build is being removed
+                raise error
             self._say_anew(str(error))
             self._follow()
             return self._index

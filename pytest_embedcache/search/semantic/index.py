@@ -102,7 +102,7 @@ class SemanticIndex(Finding):
     @property
     def model_name(self) -> str | None:
         """The name of the model whose vectors are in the index; None while there are none."""
-        name: str | None = self._opened.current().entries.about("model")
+        name: str | None = self._opened.answer(lambda build: build.entries.about("model"))
         return name
 
     # ------------------------------------------------------------------------------ changing
@@ -180,8 +180,7 @@ class SemanticIndex(Finding):
         was damaged.
         """
         done = 0
-        while numbers := self._opened.current().entries.lacking(_CHUNK):
-            rows = list(self._opened.current().entries.rows(numbers).values())
+        while rows := self._opened.answer(lambda build: build.entries.without_vector(_CHUNK)):
             vectors = encoded(self._model, [row.text for row in rows])
             if any(vector is None for vector in vectors):
                 break
@@ -209,11 +208,11 @@ class SemanticIndex(Finding):
     # ------------------------------------------------------------------------------ upkeep
 
     def __len__(self) -> int:
-        return self._opened.current().entries.count()
+        return self._opened.answer(lambda build: build.entries.count())
 
     def stats(self) -> IndexFigures:
         """What is in the index, and whose vectors; loads no model."""
-        return self._opened.current().figures(self.path)
+        return self._opened.answer(lambda build: build.figures(self.path))
 
     def close(self) -> None:
         """Let go of the files; the next use opens them again."""

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
-from pytest_embedcache.errors import IndexDamagedError, SemanticIndexError
+from pytest_embedcache.errors import IndexDamagedError, LockTimeoutError, SemanticIndexError
 from pytest_embedcache.search.semantic.build import Build
 from pytest_embedcache.search.semantic.builds import Builds
 from pytest_embedcache.search.semantic.entries_schema import REBUILD
 from pytest_embedcache.search.semantic.entries_writing import Writing
 
 __all__ = ["Opened"]
+
+_T = TypeVar("_T")
+
+#: What reading a build can meet whose files are being removed.
+_GONE = (IndexDamagedError, LockTimeoutError, OSError, SemanticIndexError)
 
 
 class Opened:
@@ -56,12 +62,31 @@ class Opened:
                         raise IndexDamagedError(str(directory), reason, REBUILD) from error
             return self._build
 
+    def answer(self, work: Callable[[Build], _T]) -> _T:
+        """What `work` finds in the build that answers.
+
+        A build may go while it is read, because another has taken its place: then that one is read.
+        """
+        while True:
+            build = self.current()
+            try:
+                return work(build)
+            except _GONE:
+                if build.stamp == self.builds.stamp():
+                    raise
+
     @contextmanager
     def writing(self) -> Iterator[tuple[Build, Writing]]:
         """A transaction in the build that answers when it is committed."""
         while True:
             build = self.current()
-            with build.entries.writing() as writing:
+            with ExitStack() as stack:
+                try:
+                    writing = stack.enter_context(build.entries.writing())
+                except _GONE:
+                    if build.stamp == self.builds.stamp():
+                        raise
+                    continue
                 # Looked at inside: a build takes another's place while it holds this lock.
                 if build.stamp == self.builds.stamp():
                     yield build, writing

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.children import python
 from support.command import Command
 from support.light import LightModel, vector_of
 from support.models import tiny_bert
@@ -159,6 +160,24 @@ def test_while_the_model_loads_words_are_shown(
     assert "a cat" in ran.err
     assert "a dog" not in ran.err
     assert ran.out.count("\n") == 2
+
+
+def test_a_stored_query_imports_next_to_nothing(command: Command, write: Write) -> None:
+    """A fresh process that finds the query's vector imports no library of models, and no lock."""
+    command("index", "build", write("texts.txt", "a cat", "a dog"))
+    command("index", "search", "cat")
+    code = (
+        "import sys\n"
+        "from pytest_embedcache.cli import main\n"
+        "assert main(['index', 'search', 'cat', '--json']) == 0\n"
+        "print(*sys.modules)"
+    )
+    shown, _, modules = python(code).rpartition("\n")
+    assert json.loads(shown)["by"] == "vectors"
+    unwanted = {"torch", "onnxruntime", "transformers", "sentence_transformers", "tokenizers"}
+    unwanted |= {"filelock", "platformdirs", "importlib.metadata", "asyncio", "csv", "pytest"}
+    unwanted |= {"pytest_embedcache.cli.explain", "pytest_embedcache.cli.doctor"}
+    assert unwanted.isdisjoint(modules.split())
 
 
 def test_there_may_be_no_index(command: Command, write: Write, tmp_path: Path) -> None:
