@@ -35,6 +35,7 @@ BENCHMARKS = {
     "service_http": "the service over HTTP, beside a minimal FastAPI app (five minutes)",
     "soak": "mixed load on the service, and whether its memory stays flat (ten minutes)",
     "search_index": "a search in 1,000 to 50,000 entries, and what else does it (minutes)",
+    "search_graphs": "which approximate search: usearch and faiss (an hour, to encode once)",
     "search_million": "a million entries: exact, and by a graph (hours, to encode them once)",
     "gate_errors": "how often a speed-up gate is wrong (two minutes)",
 }
