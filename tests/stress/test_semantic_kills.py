@@ -53,8 +53,7 @@ def test_a_kill_before_every_third_line_leaves_the_index_whole(tmp_path: Path, a
 def test_a_hundred_kills_leave_the_index_whole(tmp_path: Path, action: str) -> None:
     """As above, at any moment, also inside of SQLite."""
     found = play(tmp_path, action, "sometime", 100)
-    assert found["killed"] > 30
-    assert found["before"] + found["after"] == 100
+    assert found["killed"] == 100
 
 
 def test_several_writers_lose_nothing(tmp_path: Path) -> None:

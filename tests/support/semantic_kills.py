@@ -85,18 +85,19 @@ def _rows(index: SemanticIndex) -> dict[str, Any]:
     return {row.id: row for row in index._opened.current().entries.rewritten(0)[3]}
 
 
-def rounds(folder: Path, name: str, steps: Iterator[tuple[int | None, float]]) -> Any:
-    action, after = ACTIONS[name]
-    if not (folder / "template").exists():
-        template(folder / "template")
+def once(folder: Path, name: str, line: int | None, delay: float) -> bool:
+    """Do it in a copy of the template, in a child; whether the child was killed."""
+    shutil.rmtree(folder / "work", ignore_errors=True)
+    shutil.copytree(folder / "template", folder / "work")
+    with World(folder / "work").index() as index:
+        return killed(lambda: ACTIONS[name][0](index), line, delay)
+
+
+def rounds(folder: Path, name: str, steps: Iterator[tuple[int | None, float]], most: int) -> Any:
+    after, work = ACTIONS[name][1], folder / "work"
     outcome = {"killed": 0, "before": 0, "after": 0, "left": 0}
     for line, delay in steps:
-        work = folder / "work"
-        shutil.rmtree(work, ignore_errors=True)
-        shutil.copytree(folder / "template", work)
-        index = World(work).index()
-        was_killed = killed(lambda index=index: action(index), line, delay)  # type: ignore[misc]
-        index.close()
+        was_killed = once(folder, name, line, delay)
         outcome["killed"] += was_killed
         builds = [file for file in os.listdir(work / "index") if file.startswith("build-")]
         outcome["left"] += len(builds) > 1
@@ -111,18 +112,19 @@ def rounds(folder: Path, name: str, steps: Iterator[tuple[int | None, float]]) -
         assert is_whole(work, after) or is_whole(work, BEFORE)
         builds = [file for file in os.listdir(work / "index") if file.startswith("build-")]
         assert len(builds) == 1, builds
-        if line is not None and not was_killed:
-            break  # there are no more lines
+        if outcome["killed"] == most or (line is not None and not was_killed):
+            break  # or there are no more lines
     return outcome
 
 
 def main() -> None:
     folder, name, how, count = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
+    template(folder / "template")
     steps: Iterator[tuple[int | None, float]] = ((line, 0.0) for line in range(0, 10**6, count))
     if how == "sometime":
         start = time.perf_counter()
-        rounds(folder, name, iter([(None, 60.0)]))
-        longest = (time.perf_counter() - start) / 3
+        once(folder, name, None, 60.0)
+        longest = time.perf_counter() - start
         draw = random.Random(int(sys.argv[5]))
-        steps = ((None, draw.random() * longest) for _ in range(count))
-    print(json.dumps(rounds(folder, name, steps)))
+        steps = ((None, draw.random() * longest) for _ in range(10 * count))
+    print(json.dumps(rounds(folder, name, steps, count if how == "sometime" else 10**6)))

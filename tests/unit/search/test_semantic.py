@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,7 @@ def test_what_was_deleted_is_nowhere(world: World) -> None:
     index.search("x")
     assert index.delete(["1", "no such id"]) == 1
     assert index.delete(["1"]) == 0
+    assert len(index.search("a cat", k=2)) == 2, "what was deleted took a place"
     sound(index, {"2": "a dog", "3": "a bird"})
     assert index.get("1") is None
     before = world.store.stats().entries
@@ -221,6 +223,27 @@ def test_wrong_arguments_are_refused(world: World) -> None:
     with pytest.raises(SemanticIndexError, match="there is none"):
         SemanticIndex(world.path / "other", create=False)
     assert not (world.path / "other").exists()
+
+
+def test_a_score_is_that_of_the_text_beside_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An entry that changes between its vector's finding and its reading is looked for again."""
+    index, other = world.index(), world.index()
+    index.add(["a cat", "a dog"])
+    entries = index._opened.current().entries
+    rows = entries.rows
+
+    def meanwhile(numbers: Sequence[int]) -> object:
+        monkeypatch.setattr(entries, "rows", rows)
+        other.update("1", text="quarterly revenue")
+        return rows(numbers)
+
+    monkeypatch.setattr(entries, "rows", meanwhile)
+    found = {result.text: result.score for result in index.search("x")}
+    assert set(found) == {"quarterly revenue", "a dog"}
+    for text, value in found.items():
+        assert value == pytest.approx(score("x", text), abs=1e-6)
 
 
 TEXTS = st.sampled_from(["a cat", "a dog", "a bird sings", "quarterly revenue", ""])

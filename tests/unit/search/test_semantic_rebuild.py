@@ -76,6 +76,26 @@ def test_what_changes_during_a_rebuild_is_in_the_new_index(world: World) -> None
         sound(seen, {"1": "a lion", "3": "a bird", "new": "a fish"})
 
 
+def test_a_writer_that_waited_writes_into_the_new_index(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A build that takes another's place while somebody waits to write loses nothing."""
+    index, other = world.index(), world.index()
+    index.add(["a cat"])
+    entries = index._opened.current().entries
+    writing = entries.writing
+
+    def late() -> object:
+        monkeypatch.setattr(entries, "writing", writing)
+        other.rebuild()
+        return writing()
+
+    monkeypatch.setattr(entries, "writing", late)
+    index.add(["a dog"])
+    for seen in (index, other):
+        sound(seen, {"1": "a cat", "2": "a dog"})
+
+
 def test_of_two_rebuilds_the_second_gives_way(world: World) -> None:
     """A rebuild whose base was replaced meanwhile is dropped, and says so."""
     index, other = world.index(), world.index()
