@@ -49,5 +49,5 @@ class FakeRemote(RemoteSource):
         fingerprint = identity_of(remote.name, fakes.kind, size, roles=fakes.roles)
         metadata = ModelMetadata(dimension=size)
         self.identity = Identity(remote.name, fingerprint, "float32", metadata, remote=remote)
-        self._makers = {}
+        self._keyed = {}
         self._service: Any = _Fake(self.model)

@@ -53,6 +53,13 @@ class Call:
         self.truncate_dim = truncate_dim
         self.extra = extra
 
+    def told(self) -> tuple[Any, ...] | None:
+        """All of it, by which the same call is known again; None where that is not simple."""
+        prompts = (self.prompt_name, self.prompt, self.task)
+        if self.extra or any(type(text) is not str and text is not None for text in prompts):
+            return None
+        return (*prompts, bool(self.normalize), self.truncate_dim)
+
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:
         """The call that `encode(texts, **options)` is."""

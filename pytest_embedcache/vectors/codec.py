@@ -24,7 +24,16 @@ import numpy as np
 
 from pytest_embedcache.errors import StoredValueError, VectorError
 
-__all__ = ["HEADER_SIZE", "MAGIC", "check_vectors", "decode", "decode_many", "encode", "same"]
+__all__ = [
+    "FLOAT32",
+    "HEADER_SIZE",
+    "MAGIC",
+    "check_vectors",
+    "decode",
+    "decode_many",
+    "encode",
+    "same",
+]
 
 MAGIC = b"EMBV"
 VERSION = 1
@@ -35,6 +44,8 @@ _COVERED = struct.Struct("<BBHI")
 _COVERED_FROM = 8
 HEADER_SIZE = _HEADER.size
 _COMPONENT = np.dtype("<f4")
+#: Made once: to compare with the type would make it anew for every vector.
+FLOAT32 = np.dtype(np.float32)
 #: Vectors that are checked at once: their copy fits into the processor's cache.
 _TOGETHER = 128
 
@@ -106,7 +117,7 @@ def check_vectors(items: Mapping[bytes, object]) -> dict[bytes, np.ndarray]:
     """
     vectors = {}
     for key, vector in items.items():
-        if not isinstance(vector, np.ndarray) or vector.dtype != np.float32 or vector.ndim != 1:
+        if not isinstance(vector, np.ndarray) or vector.dtype != FLOAT32 or vector.ndim != 1:
             raise VectorError(key, f"it is {_describe(vector)}")
         if not vector.size:
             raise VectorError(key, "it is empty")

@@ -40,7 +40,7 @@ class RemoteSource(ModelSource):
 
     def __init__(self, remote: RemoteModel) -> None:
         self.identity = identity_of(remote)
-        self._makers = {}
+        self._keyed = {}
         self._service: Any = _Service()
 
     def loaded(self) -> None:

@@ -175,7 +175,7 @@ class RecordedSource(ModelSource):
         # One spelling for all, so that they are one object.
         self.spec = spec.replace(name=header.name, revision=header.commit, dtype=header.dtype)
         self.identity = header.identity()
-        self._makers = {}
+        self._keyed = {}
 
     def is_outdated(self) -> bool:
         return False

@@ -66,7 +66,8 @@ class ModelSource:
         #: Not kept alive by this: an evicted model goes, though somebody has the `CachedModel`.
         self._learnt: weakref.ref[ModelHandle] | None = None
         self._resolves = self.identity.signature is not None
-        self._makers: dict[tuple[Any, ...], KeyMaker] = {}
+        #: By the arguments of a call, and the state of the model.
+        self._keyed: dict[tuple[Any, ...], Keyed] = {}
         self._starting = False
         self.instead: ModelSpec | None = None
         if self._resolves and spec.device is not None:
@@ -149,11 +150,21 @@ class ModelSource:
         handle = self.loaded()
         identity = self.identity
         state = handle.state() if handle is not None else ()
+        told = call.told()
+        asked = None if told is None else (told, state)
+        known = None if asked is None else self._keyed.get(asked)
+        if known is not None and known.identity is identity:
+            return known
         try:
             maker = self._maker(call, identity, state)
         except KeyFieldError:
             return None
-        return None if maker is None else Keyed(maker, identity, state)
+        if maker is None:
+            return None
+        found = Keyed(maker, identity, state)
+        if asked is not None and (known is not None or len(self._keyed) < _MAX_MAKERS):
+            self._keyed[asked] = found
+        return found
 
     def holds(self, keyed: Keyed, handle: ModelHandle, model: Any) -> bool:
         """Whether the keys are those of the model that computes, as it is now."""
@@ -202,14 +213,7 @@ class ModelSource:
             role, prompt = call.task, f"{call.prompt_name!r} {call.prompt!r}"
         else:
             role, prompt = call.role_and_prompt(identity.metadata)
-        simple = "processing_kwargs" not in options
-        name = (identity.fingerprint, role, prompt, tuple(options.items()), state)
-        if simple and (known := self._makers.get(name)) is not None:
-            return known
-        maker = KeyMaker(KeyFields(identity.fingerprint, role, prompt, options, dict(state)))
-        if simple and len(self._makers) < _MAX_MAKERS:
-            self._makers[name] = maker
-        return maker
+        return KeyMaker(KeyFields(identity.fingerprint, role, prompt, options, dict(state)))
 
     def _learn(self, handle: ModelHandle, model: Any) -> None:
         """Take the prompts from the loaded model, should the files have told another story."""

@@ -71,8 +71,9 @@ class Tallies:
                 tally = self._by_model[model] = Tally()
             for tier, count in (found or {}).items():
                 tally.found[tier] = tally.found.get(tier, 0) + count
+            values = vars(tally)
             for name, amount in counts.items():
-                setattr(tally, name, getattr(tally, name) + amount)
+                values[name] += amount
 
     def as_dict(self) -> dict[str, dict[str, Any]]:
         """All counts in built-in types."""

@@ -7,15 +7,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-import numpy as np
-
 from pytest_embedcache import notices
 from pytest_embedcache.errors import StorePausedError
 from pytest_embedcache.vectors.breaker import Breaker
-from pytest_embedcache.vectors.codec import check_vectors
+from pytest_embedcache.vectors.codec import FLOAT32, check_vectors
 from pytest_embedcache.vectors.counts import Counts
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from pytest_embedcache.vectors.store import StoreStats, VectorStore
 
 __all__ = ["TierStats", "TieredStore"]
@@ -262,7 +262,7 @@ class _Tier:
         """What the store found, if that is what the protocol promises: anyone can write a store."""
         found = self.store.get_many(fingerprint, keys)
         for vector in found.values():
-            if vector.dtype != np.float32 or vector.ndim != 1:
+            if vector.dtype != FLOAT32 or vector.ndim != 1:
                 raise TypeError(f"it returned a {vector.ndim}-D {vector.dtype} array for a vector")
         if not found.keys() <= set(keys):
             raise KeyError("it returned vectors of other keys")

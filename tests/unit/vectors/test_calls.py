@@ -284,6 +284,26 @@ def test_a_call_is_read_from_the_arguments_of_encode() -> None:
     assert given(call) == given(expected)
 
 
+def test_calls_of_other_keys_are_told_apart() -> None:
+    """By all that can be in a key; so the key maker of one is never that of another."""
+    calls = [
+        Call(name, prompt, task, normalize, cut)
+        for name in (None, "query", "sts")
+        for prompt in (None, "", "query")
+        for task in (None, "query")
+        for normalize in (False, True)
+        for cut in (None, 0, 4)
+    ]
+    assert len({call.told() for call in calls}) == len(calls)
+    assert Call("query").told() == Call("query").told()
+
+
+@pytest.mark.parametrize("call", [Call(extra={"processing_kwargs": {"a": []}}), Call(prompt=["a"])])  # type: ignore[arg-type]
+def test_a_call_that_is_not_simple_is_read_anew(call: Call) -> None:
+    """Its arguments may be of any type, and change."""
+    assert call.told() is None
+
+
 # ------------------------------------------------------------------------------ to the model
 
 
