@@ -18,6 +18,7 @@ pytest.importorskip("tokenizers")
 pytest.importorskip("onnx")
 
 from pytest_embedcache.models.onnx import model as module
+from pytest_embedcache.models.onnx import session
 from pytest_embedcache.models.onnx.model import OnnxModel
 from pytest_embedcache.models.onnx.tokens import Tokens
 
@@ -181,6 +182,19 @@ def test_a_vector_holds_no_more_than_itself(make: Make) -> None:
     row = model.encode(["a cat", "a dog"], truncate_dim=4)
     assert row.flags.writeable
     assert row.base is None or row.base.nbytes <= 2 * WIDTH * 4
+
+
+def test_what_large_runs_had_is_given_back(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the call, and not after one of a few texts; and what a load had, when it is done."""
+    asked: list[str] = []
+    monkeypatch.setattr(session, "trim", lambda: asked.append("load"))
+    monkeypatch.setattr(module, "trim", lambda: asked.append("runs"))
+    model = make(max_seq_length=None)
+    assert asked == ["load"]
+    model.encode(["a cat", "a dog"])
+    assert asked == ["load"]
+    model.encode(["a cat " * 500] * 4)
+    assert asked == ["load", "runs"]
 
 
 def test_a_graph_is_fed_what_it_asks_for(make: Make) -> None:

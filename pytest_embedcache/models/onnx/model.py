@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_embedcache.models.convert import converted, empty
+from pytest_embedcache.models.freed import trim
 from pytest_embedcache.models.onnx.description import GRAPH, TOKENIZER, Description
 from pytest_embedcache.models.onnx.session import Session
 from pytest_embedcache.models.onnx.tokens import Tokens
@@ -191,6 +192,7 @@ class OnnxModel:
         matrix = np.empty((len(texts), self.description.dimension), np.float32)
         # Longest first: texts of one length share a run, and what is too large fails at once.
         order = sorted(range(len(texts)), key=lambda row: -len(texts[row]))
+        tokens = 0
         with progress_bar(len(texts) if progress else None) as advance:
             for start in range(0, len(order), _TOKENIZED):
                 rows = order[start : start + _TOKENIZED]
@@ -201,6 +203,9 @@ class OnnxModel:
                     arrays = self._tokens.inputs(batch, prompt_tokens)
                     matrix[[rows[place] for place in places]] = self._session.run(arrays)
                     advance(len(places))
+                tokens += sum(len(encoding.ids) for encoding in encodings)
+        if tokens > RUN_TOKENS:
+            trim()  # it takes less than a millisecond, and runs of that size many
         return matrix
 
 
