@@ -811,7 +811,13 @@ def test_a_read_only_directory_is_read(light: LightSuite, public: Path) -> None:
     model.chmod(0o755)
     light.write(
         conftest="""
-        import os, pytest
+        import importlib, os, pkgutil, pytest
+        import pytest_embedcache
+
+        # The other user may not be able to read the package.
+        for found in pkgutil.walk_packages(pytest_embedcache.__path__, "pytest_embedcache."):
+            if found.name.split(".")[1] in ("models", "plugin", "vectors"):
+                importlib.import_module(found.name)
 
         @pytest.hookimpl(wrapper=True)
         def pytest_pyfunc_call():

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from pytest_embedcache.search import VectorIndex
 from pytest_embedcache.search.backend import BACKENDS
-from tests.support.brute_force import nearest
+from support.brute_force import nearest
 
 DIMENSION = 4
 #: So few values that there are zero vectors, duplicates, multiples and ties in every run.

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
-
-from tests.support.index_machine import IndexMachine
+from support.index_machine import IndexMachine
 
 for package in ("apsw", "sqlite_vec", "usearch"):
     pytest.importorskip(package)

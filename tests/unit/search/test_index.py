@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.children import python
 
 from pytest_embedcache.errors import (
     IndexEntryError,
@@ -15,7 +16,6 @@ from pytest_embedcache.errors import (
     UnknownIdError,
 )
 from pytest_embedcache.search import Hit, VectorIndex
-from tests.support.children import python
 
 ROWS = np.eye(4, dtype=np.float32)
 
