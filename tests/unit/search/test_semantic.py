@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -244,6 +245,22 @@ def test_a_score_is_that_of_the_text_beside_it(
     assert set(found) == {"quarterly revenue", "a dog"}
     for text, value in found.items():
         assert value == pytest.approx(score("x", text), abs=1e-6)
+
+
+def test_threads_share_an_index(world: World) -> None:
+    """What several threads add, change and remove through one object is there, and found."""
+    index = world.index()
+
+    def work(me: int) -> None:
+        for n in range(4):
+            index.add([f"text {me} {n}", f"gone {me} {n}"], ids=[f"{me} {n}", f"gone {me} {n}"])
+            index.delete([f"gone {me} {n}"])
+            index.update(f"{me} {n}", text=f"new {me} {n}")
+            assert f"{me} {n}" in ids(index.search("x", k=99))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    sound(index, {f"{me} {n}": f"new {me} {n}" for me in range(4) for n in range(4)})
 
 
 TEXTS = st.sampled_from(["a cat", "a dog", "a bird sings", "quarterly revenue", ""])
