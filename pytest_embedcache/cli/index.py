@@ -155,7 +155,11 @@ def _rebuild(options: argparse.Namespace) -> int:
 
 
 def _told(options: argparse.Namespace, total: int) -> Callable[[int], object] | None:
-    return None if options.quiet else lambda done: progress.show(done, total)
+    if options.quiet:
+        return None
+    if total:
+        progress.show(0, total)  # a model may have to be prepared before anything is done
+    return lambda done: progress.show(done, total)
 
 
 def _say_made(options: argparse.Namespace, index: Any, done: Done, started: float) -> None:
