@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,7 +65,7 @@ class Builds:
         import filelock  # by those who build: its import costs 25 ms
 
         make_directory(self.path)
-        build = self.path / f"{_PREFIX}{secrets.token_hex(8)}"
+        build = self.path / f"{_PREFIX}{os.urandom(8).hex()}"
         # Held as long as this process builds: what nobody holds and is not current is left over.
         lock = filelock.FileLock(self._lock_of(build))
         lock.acquire()
