@@ -51,6 +51,7 @@ def main() -> None:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="default: all")
     parser.add_argument("--quick", action="store_true", help="to see that they run; no figures")
+    parser.add_argument("--minutes", type=float, help="of `soak` (10)")
     options = parser.parse_args()
     if unknown := set(options.names) - set(BENCHMARKS):
         parser.error(f"unknown: {', '.join(sorted(unknown))} (known: {', '.join(BENCHMARKS)})")
@@ -59,7 +60,8 @@ def main() -> None:
     for line in describe():
         print(f"- {line}")
     for name in options.names or BENCHMARKS:
-        report = importlib.import_module(f"benchmarks.{name}").run(quick=options.quick)
+        own = {"minutes": options.minutes} if name == "soak" and options.minutes else {}
+        report = importlib.import_module(f"benchmarks.{name}").run(quick=options.quick, **own)
         print("", *render(report), sep="\n", flush=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -64,9 +66,11 @@ class Server:
 
     def __init__(self, *arguments: str, **environment: str) -> None:
         place = () if {"--port", "--uds"} & set(arguments) else ("--port", "0")
+        # With a key for OpenAI, whosever it is, another model would be the default one.
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("OPENAI_")}
         self.process = subprocess.Popen(
             [sys.executable, "-W", "error", "-m", "support.fake_server", *place, *arguments],
-            env={**os.environ, "PYTHONPATH": python_path("tests"), **environment},
+            env={**inherited, "PYTHONPATH": python_path("tests"), **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -159,9 +163,19 @@ class Hold:
     def text(self) -> str:
         return f"hold {self._directory}"
 
-    def wait(self) -> None:
-        """Until the model has the text."""
+    def wait(self, asking: Future[Reply] | None = None) -> None:
+        """Until the model has the text; `asking` is the request for it, which may fail before."""
+
+        def ended(future: Future[Reply]) -> None:
+            # Opened from here, so that the test does not stand still.
+            with contextlib.suppress(OSError):
+                os.close(os.open(self._directory / "arrived", os.O_WRONLY | os.O_NONBLOCK))
+
+        if asking is not None:
+            asking.add_done_callback(ended)
         (self._directory / "arrived").open().close()
+        if asking is not None and asking.done():
+            raise AssertionError(asking.result())
 
     def release(self) -> None:
         """Let the model go on."""

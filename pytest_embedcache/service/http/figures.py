@@ -131,7 +131,8 @@ class Figures:
             "service": "embedcache",
             "default_model": self._service.default_model,
             "caching_enabled": self._service.caching_enabled,
-            "models_loaded": self._service.get_metrics()["models_loaded"],
+            "models_loaded": self._service.models_loaded,
+            "memory_bytes": memory_bytes(),
             "uptime_seconds": round(self._clock() - self._began, 3),
         }
 

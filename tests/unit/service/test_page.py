@@ -22,6 +22,7 @@ class Service:
 
     default_model = "<b>model</b>"
     caching_enabled = True
+    models_loaded = ("<script>alert(1)</script>",)
 
     def __init__(self) -> None:
         self.texts = self.cached = 0
