@@ -5,6 +5,7 @@ Run as a script, so that they are forked from a process without threads. Prints 
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -118,16 +119,25 @@ def held(path: Path, backend: str) -> dict[int, list[float]]:
     return found
 
 
-def rounds(folder: Path, name: str, backend: str, steps: Iterator[tuple[int | None, float]]) -> Any:
+def rounds(
+    folder: Path,
+    name: str,
+    backend: str,
+    steps: Iterator[tuple[int | None, float]],
+    kills: int,
+) -> Any:
+    """Do it again and again, until so many were killed; what was found afterwards."""
     action, place, states = ACTIONS[name]
     template(folder / "template", backend)
-    outcome = {"killed": 0, "before": 0, "after": 0, "left": 0}
+    outcome: dict[str, Any] = {"killed": 0, "before": 0, "after": 0, "left": 0}
     for line, delay in steps:
         work = folder / "work"
         shutil.rmtree(work, ignore_errors=True)
         shutil.copytree(folder / "template", work)
         index = VectorIndex.open(work / "index", vector_backend=backend)
+        start = time.perf_counter()
         was_killed = killed(lambda index=index, work=work: action(index, work), line, delay)  # type: ignore[misc]
+        outcome["seconds"] = time.perf_counter() - start
         index.close()
         files = len(list((work / place / "v1").iterdir()))
         after = held(work / place, backend)
@@ -136,7 +146,7 @@ def rounds(folder: Path, name: str, backend: str, steps: Iterator[tuple[int | No
         outcome["killed"] += was_killed
         outcome["after" if after == states[1] else "before"] += 1
         outcome["left"] += files > len(list((folder / "template" / place / "v1").iterdir()))
-        if line is not None and not was_killed:
+        if outcome["killed"] == kills or (line is not None and not was_killed):
             break  # there are no more lines
     return outcome
 
@@ -149,11 +159,10 @@ def main() -> None:
             (line, 0.0) for line in range(0, 100_000, int(count))
         )
     else:
-        start = time.perf_counter()
-        rounds(Path(folder, "first"), name, backend, iter([(None, 60.0)]))
-        longest = time.perf_counter() - start
-        steps = ((None, draw.random() * longest / 3) for _ in range(int(count)))
-    print(json.dumps(rounds(Path(folder), name, backend, steps)))
+        first = rounds(Path(folder, "first"), name, backend, iter([(None, 60.0)]), 1)
+        steps = ((None, draw.random() * first["seconds"]) for _ in itertools.count())
+    most = int(count) if how == "random" else sys.maxsize
+    print(json.dumps(rounds(Path(folder), name, backend, steps, most)))
 
 
 if __name__ == "__main__":
