@@ -243,6 +243,7 @@ def test_too_many_waiting_and_too_long_are_told_and_hits_are_not_kept_waiting(
         assert int(full.headers["retry-after"]) >= 1
         assert server.post("/embed/text", text="known").json["cached"] is True
         hold.release()
+        _until(lambda: server.figures()["total_embeddings_generated"] == 2)
         assert server.post("/embed/text", text=hold.text).json["cached"] is True
 
 
@@ -258,7 +259,7 @@ def test_a_stop_finishes_what_was_accepted(
     accepted = pool(server.post, "/embed/text", text=hold.text)
     hold.wait(accepted)
     server.terminate()
-    _until_it_is_deaf(server)
+    _until(lambda: _is_deaf(server))
     hold.release()
     reply = accepted.result()
     assert (reply.status, reply.json["cached"]) == (200, False)
@@ -266,13 +267,18 @@ def test_a_stop_finishes_what_was_accepted(
     assert (status, "Traceback" in errors) == (0, False), errors
 
 
-def _until_it_is_deaf(server: Server) -> None:
+def _is_deaf(server: Server) -> bool:
+    try:
+        server.get("/embed/health")
+    except OSError:
+        return True
+    return False
+
+
+def _until(is_so: Callable[[], bool]) -> None:
+    """What another process does cannot be waited for otherwise."""
     wait = threading.Event()
-    while True:
-        try:
-            server.get("/embed/health")
-        except OSError:
-            return
+    while not is_so():
         wait.wait(0.01)
 
 
