@@ -40,28 +40,35 @@ def test_a_fuzz_of_the_openapi_document_finds_no_failure_of_the_server(server: S
         checks.response_schema_conformance,
         checks.status_code_conformance,
     ]
-    asked: Counter[str] = Counter()
+    asked: Counter[tuple[str, int]] = Counter()
     schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
     for found in schema.get_all_operations():
         operation = found.ok()
 
-        @settings(
-            max_examples=20,
-            deadline=None,
-            derandomize=True,
-            phases=[Phase.explicit, Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        )
-        @given(case=operation.as_strategy())
-        def fuzz(case: Any) -> None:
-            answer = case.call()
-            asked[f"{case.method.upper()} {case.path}"] += 1
-            assert answer.status_code < 500, (case.path, case.body, answer.text)
-            case.validate_response(answer, checks=checked)
+        # What has no body cannot be made wrong.
+        modes = list(schemathesis.GenerationMode) if len(operation.body) else [None]
+        for mode in modes:
+            made = operation.as_strategy(**({} if mode is None else {"generation_mode": mode}))
 
-        fuzz()
-    assert {"POST /embed/batch", "POST /v1/embeddings", "GET /embed/health"} <= set(asked)
-    assert asked["POST /v1/embeddings"] > 5
+            @settings(
+                max_examples=20,
+                deadline=None,
+                derandomize=True,
+                phases=[Phase.explicit, Phase.generate],
+                suppress_health_check=list(HealthCheck),
+            )
+            @given(case=made)
+            def fuzz(case: Any) -> None:
+                answer = case.call()
+                asked[f"{case.method.upper()} {case.path}", answer.status_code // 100] += 1
+                assert answer.status_code < 500, (case.path, case.body, answer.text)
+                case.validate_response(answer, checks=checked)
+
+            fuzz()
+    for path in ("POST /embed/batch", "POST /embed/text", "POST /v1/embeddings"):
+        assert asked[path, 4] > 5, path
+    assert asked["POST /embed/text", 2] + asked["POST /embed/query", 2] > 5
+    assert asked["GET /embed/health", 2] > 0
 
 
 def test_langchains_openai_client_works_unchanged(server: Server, rows: np.ndarray) -> None:

@@ -87,7 +87,7 @@ def _of_starlette(request: Request, error: Exception) -> Response:
 
 
 def _unexpected(request: Request, error: Exception) -> Response:
-    """Named by its class alone: a message may quote a text. The server's log has all of it."""
+    """Named by its class alone: a message may quote a text. The server's log says where."""
     refusal = RefusalError(500, f"the server failed ({type(error).__name__}); its log has more")
     return refused(refusal, request.url.path)
 

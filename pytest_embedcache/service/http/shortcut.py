@@ -8,6 +8,7 @@ their errors become answers by the same table.
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -47,6 +48,8 @@ class Shortcut:
         except Exception as error:
             kind = next(kind for kind in type(error).__mro__ if kind in self._errors)
             if kind is Exception:
-                _log.exception("The route %s failed", scope["path"])
+                # Without its message, which may quote a text.
+                where = "".join(traceback.format_tb(error.__traceback__))
+                _log.error("%s failed: %s\n%s", scope["path"], type(error).__name__, where)
             answer = self._errors[kind](request, error)
         await answer(scope, receive, send)
