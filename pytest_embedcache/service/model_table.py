@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_embedcache.errors import SettingsError, UnknownModelError
+from pytest_embedcache.models.remote import bare_url
 
 __all__ = ["API_BACKENDS", "VARIABLE", "ModelRow", "ModelTable"]
 
@@ -73,8 +74,9 @@ class ModelRow:
         return self.price_per_1k_tokens
 
     def as_dict(self) -> dict[str, Any]:
-        """The same for JSON; prices are texts, which lose no digit. No key is in it."""
+        """The same for JSON; prices are texts, which lose no digit. No key or password is in it."""
         found = {**asdict(self), "provider": self.provider}
+        found["base_url"] = None if self.base_url is None else bare_url(self.base_url)
         found["price_per_1k_tokens"] = None if self.price is None else f"{self.price:f}"
         found["prices_of"] = None if self.prices_of is None else self.prices_of.isoformat()
         return found

@@ -105,3 +105,12 @@ def test_it_is_told_in_builtin_types(tmp_path: Path) -> None:
     assert {type(value) for row in found.values() for value in row.values()} <= {
         *(str, int, type(None)),
     }
+
+
+def test_what_is_told_of_a_model_has_no_password(tmp_path: Path) -> None:
+    """The list of models goes out over HTTP; a URL may hold credentials."""
+    url = "https://me:s3cret@api.example.org/v1?k=s3cret"
+    text = f'[models.x]\nbackend = "openai"\nbase_url = "{url}"\n'
+    told = ModelTable(written(tmp_path, text))["x"].as_dict()
+    assert told["base_url"] == "https://api.example.org/v1"
+    assert "s3cret" not in str(told)
