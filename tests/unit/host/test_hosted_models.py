@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -90,6 +91,23 @@ def test_files_that_change_are_another_model_for_the_host_too(
     assert not np.array_equal(found[0], old)
     # Who was there before has the old model under its old keys, as with one of his own.
     assert np.array_equal(mine.model(bert).encode(["a dog"])[0], old)
+
+
+def test_files_that_change_before_the_first_text_have_a_key_of_their_own(
+    host: LocalHost, worker: MakeWorker, tmp_path: Path, bert: Path
+) -> None:
+    """The model was asked for, then its weights were swapped: their vector is not stored under the
+    old fingerprint."""
+    mine = worker()
+    model = mine.model(bert)
+    before = model.fingerprint
+    shutil.copy(tiny_bert(tmp_path / "new", seed=1) / "model.safetensors", bert)
+    assert np.array_equal(model.encode(["a dog"])[0], vector_of(bert, "a dog"))
+    assert model.fingerprint == Worker().model(bert).fingerprint != before
+    assert mine.cache.store is not None
+    assert mine.cache.store.clear(before) == 0
+    assert mine.cache.store.clear(model.fingerprint) == 1
+    assert (mine.loads, host.registry.stats().loads) == (0, 1)
 
 
 def test_a_ticket_is_for_one_model_and_its_files(
@@ -194,7 +212,8 @@ def test_a_forbidden_model_is_not_asked_for_either(
     """`no_models` holds for what a host has: the error comes before the question."""
 
     def refuse(spec: ModelSpec) -> None:
-        raise RealModelError(spec.name, "a test", "a load", "It is forbidden.")
+        if threading.current_thread() is threading.main_thread():  # the host's are others
+            raise RealModelError(spec.name, "a test", "a load", "It is forbidden.")
 
     mine = worker()
     model = mine.model(bert)
