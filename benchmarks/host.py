@@ -72,7 +72,9 @@ def _kept(name: str, folder: str, rounds: int) -> tuple[list[dict[str, float]], 
         child = ("benchmarks.host_child", "first", name, cache)
         call_in_child(*child)  # the host loads
         first = [json.loads(call_in_child(*child)) for _ in range(rounds)]
-        batches: Samples = json.loads(call_in_child(child[0], "batch", name, cache))
+        # Both sides with threads that sleep while they wait, as those of a host do.
+        policy = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
+        batches: Samples = json.loads(call_in_child(child[0], "batch", name, cache, **policy))
     finally:
         ask_once(address, {"do": "stop"})
         time.sleep(1)  # it has the directory open
@@ -118,8 +120,8 @@ def _report(
     ]
     report.notes += [
         f"{len(serial)} rounds in turns, each with an empty cache directory; seconds by the clock, "
-        "of a whole run of pytest. Memory is the largest peak, shared pages included; one model's is "
-        "that of the serial run.",
+        "of a whole run of pytest. Memory is the largest peak, shared pages included; one "
+        "model's is that of the serial run.",
         f"First vector: {len(first)} fresh processes, from the call of `encode` on; 32 texts: "
         f"{len(batches['here'])} batches in turns, both sides on all cores.",
     ]
