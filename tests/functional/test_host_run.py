@@ -87,6 +87,13 @@ def ended(process: int) -> bool:
     return True
 
 
+def nothing_left() -> bool:
+    """Waits for hosts that have been told to end; the test's own time limit ends it."""
+    while known():
+        threading.Event().wait(0.02)
+    return True
+
+
 def test_the_first_miss_starts_one_host_and_a_warm_run_none(light: HostSuite, place: Path) -> None:
     """One load for all workers, told as such, and nothing is left; with all vectors stored, nothing
     is started, and not even a directory is made."""
@@ -103,7 +110,7 @@ def test_the_first_miss_starts_one_host_and_a_warm_run_none(light: HostSuite, pl
     assert batches["asked"] == sum(asked.values())
     assert "1 load for 8 uses (in the model host)" in result.stdout.str()
     assert "model host: 1 load in " in result.stdout.str()
-    assert known() == []
+    assert nothing_left()
     for file in place.rglob("*"):
         file.unlink() if file.is_file() else None
     (place / f"embedcache-{os.getuid()}").rmdir()
@@ -139,8 +146,9 @@ def test_a_host_that_is_killed_fails_no_test(light: HostSuite) -> None:
     found = json.loads((light.path / "out.json").read_text(encoding="utf-8"))
     lost = found["host"]["lost"]
     assert lost
-    assert sum(m["loads"] for m in found["models"]) == len(lost)
-    assert light.loads() == 1 + len(lost)
+    loads = sum(model["loads"] for model in found["models"])
+    assert light.loads() == 1 + loads  # what the killed one counted is gone with it
+    assert loads >= len(lost)  # one more where a worker that came later has started another host
     (notice,) = found["notices"]
     assert "the model host is of no use" in notice
     assert f"lost by {', '.join(lost)}" in result.stdout.str()
@@ -161,7 +169,7 @@ def test_two_runs_at_once_have_each_their_own(light: HostSuite, tmp_path: Path) 
         found = json.loads((light.path / f"out{number}.json").read_text(encoding="utf-8"))
         assert (found["totals"]["loads"], found["host"]["lost"]) == (1, [])
     assert light.loads() == 2
-    assert known() == []
+    assert nothing_left()
 
 
 def start(suite: Suite, *options: str, **environment: str) -> subprocess.Popen[str]:
@@ -199,7 +207,7 @@ def test_a_killed_controller_leaves_no_host(light: HostSuite) -> None:
         host = ask_once(address, {"do": "stats"})["pid"]
         process.send_signal(signal.SIGKILL)
         assert ended(host)
-        assert known() == []
+        assert nothing_left()
 
 
 def test_a_kept_host_serves_the_next_run(light: HostSuite) -> None:
@@ -219,7 +227,7 @@ def test_a_kept_host_serves_the_next_run(light: HostSuite) -> None:
     stopped = subprocess.run([*command, "stop"], capture_output=True, text=True, check=True)
     assert stopped.stdout == f"stopped process {pid}\n"
     assert ended(pid)
-    assert known() == []
+    assert nothing_left()
     third = light.counts("--embedcache-mode=live")
     assert ("host" in third, light.loads()) == (False, 1)
 
