@@ -434,10 +434,11 @@ class RecordingMismatchError(EmbedCacheError, RuntimeError):
     Attributes: `model`, `recorded` and `here`, which describe the two.
     """
 
-    def __init__(self, model: str, recorded: str, here: str) -> None:
+    def __init__(self, model: str, recorded: str, here: str, remedy: str = "") -> None:
         super().__init__(
             f"model {model!r}: recorded is {recorded}, but here it is {here}. Record it anew "
             "(pytest --embedcache-mode=rerecord), or use the model that was recorded."
+            + (remedy and f" {remedy}")
         )
         self.model = model
         self.recorded = recorded
@@ -448,7 +449,8 @@ class ReplayMissError(EmbedCacheError, LookupError):
     """A text was asked for in replay that is not recorded.
 
     Attributes: `model`, `text` (shortened), `differs` (in what it differs from a recording of the
-    same text), `nearest` (the recorded text most like it) and `command`, which records it.
+    same text), `nearest` (the recorded text most like it), `command`, which records it, and
+    `because`, the reason for the mode where nobody chose it.
     """
 
     def __init__(
@@ -459,6 +461,7 @@ class ReplayMissError(EmbedCacheError, LookupError):
         differs: str | None,
         nearest: str | None,
         command: str,
+        because: str | None = None,
     ) -> None:
         what = f"the text {text}"
         if count > 1:
@@ -468,6 +471,8 @@ class ReplayMissError(EmbedCacheError, LookupError):
             message += f" The same text is recorded where {differs}."
         elif nearest is not None:
             message += f" The nearest recorded text is {nearest}."
+        if because is not None:
+            message += f" The mode is replay because {because}."
         super().__init__(f"{message} Record it with: {command}")
         self.model = model
         self.text = text
@@ -475,6 +480,7 @@ class ReplayMissError(EmbedCacheError, LookupError):
         self.differs = differs
         self.nearest = nearest
         self.command = command
+        self.because = because
 
 
 class ReplayModelError(EmbedCacheError, RuntimeError):

@@ -7,7 +7,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from pytest_embedcache.cli.options import add_json, slowdown
+from pytest_embedcache.cli.options import add_directory, add_json, slowdown
 from pytest_embedcache.errors import MeasurementFileError
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def add_command(commands: Any) -> None:
     gate.add_argument("--absolute", action="store_true", help="compare times also between machines")
     gate.add_argument("--markdown", metavar="PATH", help="add a table to this file")
     add_json(gate)
+    add_directory(gate)  # as every command; nothing of it is read
     gate.set_defaults(run=_gate)
 
 

@@ -28,6 +28,7 @@ def add_command(commands: Any) -> None:
 
     status = own.add_parser("status", help="which hosts there are, and what they did")
     add_json(status)
+    add_directory(status)  # as every command; of `status` and `stop` nothing of it is read
     status.set_defaults(run=_status)
 
     start = own.add_parser("start", help="start one that is kept, for the runs to come")
@@ -44,6 +45,7 @@ def add_command(commands: Any) -> None:
 
     stop = own.add_parser("stop", help="end the hosts that are kept; what they compute is lost")
     stop.add_argument("--all", action="store_true", help="those of runs as well")
+    add_directory(stop)
     stop.set_defaults(run=_stop)
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "add_spec",
     "add_texts",
     "amount",
+    "byte_count",
     "count",
     "model_of",
     "redis_of",
@@ -91,6 +92,16 @@ def count(text: str) -> int:
     if value < 0:
         raise ValueError(text)
     return value
+
+
+def byte_count(text: str) -> int:
+    """A number of bytes, from 0 up."""
+    try:
+        return count(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no number of bytes: give a whole number from 0 up"
+        ) from None
 
 
 def rounds(text: str) -> int:

@@ -61,7 +61,10 @@ def _folders(directory: str) -> list[ModelFolder]:
 
     found = list(RecordingsStore(directory, strict=True).folders().values())
     if not found:
-        raise NotADirectoryError(f"there are no recordings in {directory}")
+        raise NotADirectoryError(
+            f"there are no recordings in {directory}: name their directory with --recordings or "
+            "EMBEDCACHE_RECORDINGS, or record some (pytest --embedcache-mode=record)"
+        )
     return found
 
 
@@ -99,21 +102,28 @@ def _show(options: argparse.Namespace) -> int:
 
 def _unused(options: argparse.Namespace) -> int:
     from pytest_embedcache.files import cache_directory
-    from pytest_embedcache.vectors.recordings_used import last_used, unused
+    from pytest_embedcache.vectors.recordings_used import last_noted, last_used, unused
 
     _folders(options.recordings)
     directory = Path(options.recordings)
-    used = last_used(cache_directory(options.dir), directory)
+    cache = cache_directory(options.dir)
+    used = last_used(cache, directory)
     if used is None:
         print(
             "no complete run has used these recordings on this machine: run the whole suite, "
             "nothing deselected or skipped, and ask again"
         )
         return 1
-    number = 0
+    noted = last_noted(cache, directory)
+    number = younger = 0
     for folder, key in unused(directory, used):
+        if os.stat(folder.file(key)).st_mtime_ns > noted:
+            younger += 1
+            continue
         number += 1
         print(f"{folder.file(key)}  {_shown(folder.read(key))}")
+    if younger:
+        print(f"{younger} left out: recorded after the last complete run")
     print(f"{number} unused; --embedcache-prune-recordings drops them in a complete run")
     return 0
 

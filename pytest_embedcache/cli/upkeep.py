@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from pytest_embedcache.cli.options import add_directory, amount, count, redis_of, store_of
+from pytest_embedcache.cli.options import add_directory, amount, byte_count, redis_of, store_of
 from pytest_embedcache.cli.stats import size
 from pytest_embedcache.errors import ModelNotFoundError, SnapshotError
 from pytest_embedcache.fingerprint import fingerprint_of
@@ -28,7 +28,9 @@ def add_commands(commands: Any) -> None:
     """Add the commands to argparse's subparsers."""
     prune = commands.add_parser("prune", help="remove what has expired or is above the bound")
     prune.add_argument("--older-than", type=amount, metavar="DAYS", help="also what is older")
-    prune.add_argument("--max-size", type=count, metavar="BYTES", help="as if this were the bound")
+    prune.add_argument(
+        "--max-size", type=byte_count, metavar="BYTES", help="as if this were the bound"
+    )
     add_directory(prune)
     prune.set_defaults(run=_prune)
 

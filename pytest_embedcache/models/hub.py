@@ -20,6 +20,8 @@ ANSWER_TIMEOUT = 10.0
 #: Fetched last, in this order: a snapshot that a killed process left lacks one without which it
 #: is known to be incomplete, and not just a file that a model may be without.
 _LAST = ("modules.json", "adapter_config.json", "config.json")
+#: Who meant a directory learns that it is not there.
+_NO_DIRECTORY = "no directory here has that name"
 #: What a disk says that takes nothing more.
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 
@@ -80,7 +82,8 @@ class HubFetcher:
         if offline := _offline():
             raise ModelNotFoundError(
                 repository,
-                f"it is not (or not whole) on this machine, and {offline} forbids to fetch it",
+                f"it is not (or not whole) on this machine, {_NO_DIRECTORY}, and {offline} forbids "
+                "to fetch it",
                 f"Unset {offline} for one run, or copy the model into the Hub cache.",
                 (str(cache),),
             )
@@ -148,7 +151,8 @@ def _explained(repository: str, revision: str, cache: Path, error: Exception) ->
     if status in (401, 403, 404):
         return ModelNotFoundError(
             repository,
-            f"it is not on this machine, and the Hub knows no such model (status {status})",
+            f"it is not on this machine, {_NO_DIRECTORY}, and the Hub knows no such model "
+            f"(status {status})",
             "Check the name; a private model needs a login (hf auth login) or HF_TOKEN.",
             (str(cache),),
         )
@@ -174,6 +178,6 @@ def _explained(repository: str, revision: str, cache: Path, error: Exception) ->
     reason = (
         f"the Hub answered with status {status}"
         if status
-        else f"the Hub cannot be reached ({kind})"
+        else f"the Hub cannot be reached ({kind}), and {_NO_DIRECTORY}"
     )
     return FetchError(repository, reason, offline, status)

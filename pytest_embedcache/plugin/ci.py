@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from importlib import import_module
 
-__all__ = ["on_ci"]
+__all__ = ["BY_CI", "on_ci"]
+
+#: What gave the mode, where nobody else did.
+BY_CI = "CI is set, and there are recordings"
 
 
 def on_ci() -> bool:

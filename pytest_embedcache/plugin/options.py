@@ -132,6 +132,8 @@ def _replays(recordings: str) -> bool:
 def _as_on_ci(settings: Settings) -> Settings:
     """On CI, where there are recordings, the mode is `replay` if nobody said otherwise."""
     if "mode" not in settings.given and _replays(settings.recordings or ""):
-        given = {"mode": "CI is set, and there are recordings", **settings.given}
+        from pytest_embedcache.plugin.ci import BY_CI
+
+        given = {"mode": BY_CI, **settings.given}
         return settings.changed(mode=Mode.REPLAY.value, given=given)
     return settings

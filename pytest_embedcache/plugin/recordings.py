@@ -117,7 +117,10 @@ class RunRecordings:
         if mode is Mode.AUTO:
             return open_cache(settings, store, TierPolicy(models))
         if mode is Mode.REPLAY:
-            self._misses = Misses(store, command)
+            from pytest_embedcache.plugin.ci import BY_CI
+
+            by_ci = self.settings.given.get("mode") == BY_CI
+            self._misses = Misses(store, command, BY_CI if by_ci else None)
             return VectorCache(DirectStore(store), ReplayPolicy(models, self._misses))
         recording = RecordStore(store, Spool(self.spool()), anew=mode is Mode.RERECORD)
         return VectorCache(DirectStore(recording), RecordPolicy(recording, aliases))

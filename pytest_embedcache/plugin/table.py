@@ -130,7 +130,11 @@ SETTINGS = (
         secret=True,
     ),
     Setting(
-        "cache_max_size", "BYTES", "bound of the vectors on this machine", values.count, 4 * 2**30
+        "cache_max_size",
+        "BYTES",
+        "bound of the vectors on this machine",
+        values.byte_count,
+        4 * 2**30,
     ),
     Setting("cache_ttl", "SECONDS", "after which a stored vector is computed anew", values.count),
     Setting(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 __all__ = [
+    "byte_count",
     "count",
     "device",
     "flag",
@@ -66,6 +67,12 @@ def count(value: str) -> int:
     if value.isdecimal() and int(value):
         return int(value)
     raise ValueError("use a whole number above 0")
+
+
+def byte_count(value: str) -> int:
+    if value.isdecimal() and int(value):
+        return int(value)
+    raise ValueError("give it in bytes, as a whole number above 0")
 
 
 def threads(value: str) -> str | int:

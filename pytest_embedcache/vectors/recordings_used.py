@@ -13,7 +13,7 @@ from pytest_embedcache.files import read_json, write_json
 from pytest_embedcache.vectors.recording_header import HEADER
 from pytest_embedcache.vectors.recordings import ModelFolder, RecordingsStore
 
-__all__ = ["last_used", "namesakes", "prune", "remember_used", "unused"]
+__all__ = ["last_noted", "last_used", "namesakes", "prune", "remember_used", "unused"]
 
 #: Keys as hexadecimal digits, by fingerprint.
 Used = Mapping[str, AbstractSet[str]]
@@ -31,6 +31,11 @@ def last_used(cache: Path, recordings: Path) -> Used | None:
     if not isinstance(found, dict):
         return None
     return {name: set(keys) for name, keys in found.items()}
+
+
+def last_noted(cache: Path, recordings: Path) -> int:
+    """When that was noted, in nanoseconds as files have them. What is younger was not there."""
+    return os.stat(_note(cache, recordings)).st_mtime_ns
 
 
 def unused(recordings: Path, used: Used) -> Iterator[tuple[ModelFolder, bytes]]:

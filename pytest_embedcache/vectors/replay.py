@@ -37,6 +37,12 @@ from pytest_embedcache.vectors.tiered import TieredStore
 __all__ = ["DirectStore", "RecordedModels", "RecordedSource", "ReplayPolicy", "TierPolicy"]
 
 
+#: What helps where the same service has two addresses.
+_ALIAS = (
+    "Where its URL leads to the recorded service, say so: embedcache_aliases (URL=recorded URL)."
+)
+
+
 class DirectStore(TieredStore):
     """One store, whose errors are the caller's: recording and replaying promise to fail."""
 
@@ -104,7 +110,11 @@ class RecordedModels:
         for header in named:
             if header.remote == remote:
                 return header
-        raise RecordingMismatchError(remote.name, _described(named), remote.described)
+        urls = [header.remote.base_url for header in named if header.remote is not None]
+        elsewhere = remote.base_url not in urls
+        raise RecordingMismatchError(
+            remote.name, _described(named), remote.described, _ALIAS if elsewhere else ""
+        )
 
     def find(self, spec: ModelSpec) -> Header:
         """The recorded model of `spec`.

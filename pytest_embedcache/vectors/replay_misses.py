@@ -51,11 +51,15 @@ class Misses:
     Args:
         store: The recordings.
         command: Returns what records what is asked for now.
+        because: Why the mode is `replay`, where nobody chose it.
     """
 
-    def __init__(self, store: RecordingsStore, command: Callable[[], str]) -> None:
+    def __init__(
+        self, store: RecordingsStore, command: Callable[[], str], because: str | None = None
+    ) -> None:
         self._store = store
         self._command = command
+        self._because = because
         self._lock = threading.Lock()
         self._found: dict[bytes, Miss] = {}
         self._texts: dict[str, list[tuple[bytes, str]]] = {}
@@ -105,6 +109,7 @@ class Misses:
             first.differs,
             None if first.nearest is None else shortened(first.nearest),
             command,
+            self._because,
         )
         with self._lock:
             self._raised = self._raised or error

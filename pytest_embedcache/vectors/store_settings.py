@@ -66,6 +66,13 @@ def _positive(text: str) -> int:
     return value
 
 
+def _bytes(text: str) -> int:
+    try:
+        return _positive(text)
+    except ValueError:
+        raise ValueError("give it in bytes, as a whole number above 0") from None
+
+
 def _yes(text: str) -> bool:
     if text.lower() in ("1", "true", "yes", "on"):
         return True
@@ -75,9 +82,9 @@ def _yes(text: str) -> bool:
 
 
 _READ: dict[str, Callable[[str], Any]] = {
-    "cache_max_size": _positive,
+    "cache_max_size": _bytes,
     "cache_ttl": _positive,
-    "memory_max_size": _positive,
+    "memory_max_size": _bytes,
     "memory_ttl": _positive,
     "redis_url": str,
     "redis_prefix": str,

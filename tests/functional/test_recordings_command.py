@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -68,7 +69,10 @@ def test_without_recordings_it_says_so(tmp_path: Path, capsys: pytest.CaptureFix
     """A directory without any is an error, and none is made."""
     for command in ("show", "unused", "check"):
         assert main(["recordings", command, "--recordings", str(tmp_path / "none")]) == 1
-    assert "there are no recordings" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "there are no recordings" in said
+    for remedy in ("--recordings", "EMBEDCACHE_RECORDINGS", "pytest --embedcache-mode=record"):
+        assert said.count(remedy) == 3
     assert not (tmp_path / "none").exists()
 
 
@@ -89,6 +93,22 @@ def test_unused_needs_a_complete_run_and_then_lists_the_rest(run: Run, recording
     assert prune(recordings, used) == 1
     assert len(entries(recordings)) == 2
     assert "0 unused" in run("unused")[1]
+
+
+def test_what_was_recorded_since_is_not_called_unused(run: Run, recordings: Path) -> None:
+    """The last complete run could not use it; it is counted, and its text is not listed."""
+    remember_used(cache_directory(), recordings, {})
+    (note,) = (cache_directory() / "recordings").glob("used-*.json")
+    (newest,) = (name for name, text in entries(recordings).items() if b'"a kitten"' in text)
+    for name in entries(recordings):
+        os.utime(recordings / name, (1000, 1000))
+    os.utime(note, (2000, 2000))
+    os.utime(recordings / newest, (3000, 3000))
+    status, shown = run("unused")
+    assert status == 0
+    assert "2 unused" in shown
+    assert "1 left out: recorded after the last complete run" in shown
+    assert "a kitten" not in shown
 
 
 def test_a_model_of_which_nothing_is_used_goes_whole(recordings: Path) -> None:

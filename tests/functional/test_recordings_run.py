@@ -169,6 +169,22 @@ def test_on_ci_the_default_is_replay_and_the_header_says_so(
     result.stdout.fnmatch_lines(["embedcache: mode=replay (CI is set, and there are recordings)*"])
 
 
+@pytest.mark.parametrize("chosen", [(), ("--embedcache-mode=replay",)], ids=["ci", "chosen"])
+def test_a_miss_says_that_ci_chose_the_mode(recorded: Project, chosen: tuple[str, ...]) -> None:
+    """And not so where somebody chose it."""
+    recorded.setenv("CI", "1")
+    recorded.tests(
+        """
+def test_new(embedding_model_factory):
+    embedding_model_factory("m").encode("never seen")
+"""
+    )
+    result = recorded.run(*chosen)
+    told = "The mode is replay because CI is set, and there are recordings. Record it with:"
+    assert (told in result.stdout.str()) is (not chosen)
+    assert "'never seen'" in result.stdout.str()
+
+
 def test_an_explicit_mode_wins_on_ci(recorded: Project) -> None:
     """In the ini file, the weakest place, too."""
     os.environ.pop("NO_MODEL")

@@ -67,7 +67,7 @@ BAD: list[tuple[str, str, str]] = [
     ("threads", "-1", "auto, off, or a number"),
     ("threads", "many", "auto, off, or a number"),
     ("threads", "1.5", "auto, off, or a number"),
-    ("cache_max_size", "4 GB", "a whole number above 0"),
+    ("cache_max_size", "4 GB", "in bytes, as a whole number above 0"),
     ("cache_ttl", "0", "a whole number above 0"),
     ("gates", "on", "fail, report, off"),
     ("json", "", "it is empty"),

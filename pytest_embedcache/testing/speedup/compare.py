@@ -14,6 +14,9 @@ __all__ = ["compare", "median_interval"]
 #: Timings below which even their range says nothing.
 _FEWEST = 5
 
+_LARGE_EXPONENT = 512
+_LARGE = 2.0**_LARGE_EXPONENT
+
 
 def median_interval(values: Sequence[float], error: float) -> tuple[float, float]:
     """Two of the values, which have the median between them but for a probability of `error`.
@@ -26,10 +29,17 @@ def median_interval(values: Sequence[float], error: float) -> tuple[float, float
     if count < _FEWEST:
         return -math.inf, math.inf
     ordered = sorted(values)
-    outside, tail = 0, 0.5**count
-    while 2 * tail <= error and outside < (count - 1) // 2:
+    # The binomial coefficients and their sum are times 2**exponent: no float holds those of a
+    # thousand values, nor 0.5**count.
+    outside, exponent = 0, -count
+    coefficient = total = 1.0
+    while math.ldexp(2 * total, exponent) <= error and outside < (count - 1) // 2:
         outside += 1
-        tail += math.comb(count, outside) * 0.5**count
+        coefficient = coefficient * (count - outside + 1) / outside
+        if coefficient > _LARGE:
+            coefficient, total = coefficient / _LARGE, total / _LARGE
+            exponent += _LARGE_EXPONENT
+        total += coefficient
     outside = max(0, outside - 1)
     return ordered[outside], ordered[count - 1 - outside]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from support.children import ROOT
 from support.command import Command
 
+from pytest_embedcache import cli
 from pytest_embedcache.cli import stats
 
 #: Every command with the least that it takes.
@@ -127,6 +130,29 @@ def test_bad_usage_is_status_2_and_says_what_is_good(
     assert ran.err.startswith("usage: embedcache")
     assert ran.out == ""
     assert not cache_dir.exists()
+
+
+def test_every_command_takes_the_cache_directory_at_its_end() -> None:
+    """`--dir` before the command or after it, also after a command of a command."""
+
+    def leaves(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+        inner = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+        if not any(action.required for action in inner):
+            yield parser
+        for action in inner:
+            for choice in action.choices.values():
+                yield from leaves(choice)
+
+    found = list(leaves(cli._parser(None)))
+    assert len(found) > len(COMMANDS)
+    without = [p.prog for p in found if not any("--dir" in a.option_strings for a in p._actions)]
+    assert without == []
+
+
+@pytest.mark.parametrize("size", ["-5", "4GiB"])
+def test_a_size_is_in_bytes_and_the_error_says_so(command: Command, size: str) -> None:
+    """Of `prune`."""
+    assert f"'{size}' is no number of bytes" in command("prune", "--max-size", size).err
 
 
 # ------------------------------------------------------------------------------ nothing stored

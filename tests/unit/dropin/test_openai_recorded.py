@@ -275,6 +275,7 @@ def test_another_model_of_the_same_name_is_an_error_that_names_both(
                     client.embeddings.create(model=SMALL, input="a", **options)
             assert URL in caught.value.recorded
             assert caught.value.recorded != caught.value.here
+            assert ("embedcache_aliases" in str(caught.value)) is (url != URL)
         with dropped_in(replaying(recordings)):
             client = openai.OpenAI(base_url=URL)
             with pytest.raises(RecordingNotFoundError, match=f"Recorded in .*{SMALL} of {URL}"):

@@ -239,6 +239,7 @@ def test_a_miss_tells_the_nearest_text_and_the_command(recordings: Path) -> None
     assert (error.count, error.differs, error.command) == (2, None, "the command")
     assert "\n" not in str(error)
     assert [miss.text for miss in replayer.misses.all()] == ["a catt", "zzz"]
+    assert "The mode is replay" not in str(error)  # somebody chose it
 
 
 @pytest.mark.parametrize(
