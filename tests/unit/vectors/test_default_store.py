@@ -86,9 +86,9 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("text", ["0", "-1", "much", "1.5", "1e9"])
 def test_a_number_that_is_none_is_an_error(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """That names the variable."""
+    """That names the variable and the unit."""
     monkeypatch.setenv("EMBEDCACHE_CACHE_MAX_SIZE", text)
-    with pytest.raises(SettingsError, match="EMBEDCACHE_CACHE_MAX_SIZE"):
+    with pytest.raises(SettingsError, match=r"EMBEDCACHE_CACHE_MAX_SIZE.*give it in bytes"):
         StoreSettings.from_environment()
 
 
