@@ -90,7 +90,7 @@ class Approximate:
         return found.keys.astype(np.int64), 1.0 - found.distances
 
     def close(self) -> None:
-        self._graph = None
+        pass  # the graph goes with its last user, which may be searching in another thread
 
 
 def _graph(dimension: int) -> Any:

@@ -91,10 +91,10 @@ def write_whole(
             raise IndexEntryError(twice, "it is given more than once", "Give every id once.")
         choice = choose(asked, new.rows, new.dimension)
         opened.close(structures.make(choice, directory, view)[0])
-        return new.write(directory)
     except BaseException:
         writing.discard(directory, new.generation)
         raise
+    return new.write(directory)  # an interrupt from here on may come after the manifest names it
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import zlib
 from collections.abc import Iterable, Iterator
@@ -21,13 +22,17 @@ __all__ = ["append", "entries_of", "sweep", "write_generation"]
 
 #: Rows that a rebuild moves at a time.
 _BATCH = 8192
+_OURS = re.compile(r"\.?(rows|log|vec|graph)-[0-9a-f]{8}\..+")
 
 
 def append(directory: Path, manifest: Manifest, entries: Entries, removed: np.ndarray) -> Manifest:
     """Append to the files of a manifest, and return one that names it, not yet written.
 
     What is there behind the manifest's end, from a writer that was killed, is overwritten.
+    Raises `IndexDamagedError` where the rows are not those of the manifest.
     """
+    if manifest.rows:
+        manifest.check_rows(directory)  # the new stamp vouches for the old rows too
     records = np.empty(len(removed) + len(entries.ids), RECORD)
     records["id"] = np.concatenate([removed, entries.ids])
     records["norm"][: len(removed)] = -1.0
@@ -92,7 +97,8 @@ def discard(directory: Path, generation: str) -> None:
 
 def sweep(directory: Path, manifest: Manifest) -> None:
     """Remove what killed writers and earlier generations left. The lock is held."""
-    for path in [*directory.glob("*-*.*"), *directory.glob(f".{MANIFEST}.*.tmp")]:
+    generations = [path for path in directory.glob("*-*.*") if _OURS.fullmatch(path.name)]
+    for path in [*generations, *directory.glob(f".{MANIFEST}.*.tmp")]:
         if f"-{manifest.generation}." not in path.name:
             with contextlib.suppress(OSError):
                 path.unlink()

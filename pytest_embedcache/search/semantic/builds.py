@@ -27,7 +27,7 @@ __all__ = ["Builds", "Stamp"]
 Stamp = tuple[int, int]
 
 _PREFIX = "build-"
-_NAME = re.compile(f"{_PREFIX}[0-9a-f]+")
+_NAME = re.compile(f"{_PREFIX}[0-9a-f]{{16}}")
 
 
 class Builds:
@@ -96,12 +96,16 @@ class Builds:
         import filelock
 
         with contextlib.suppress(OSError, IndexDamagedError):
-            current = self.current()
             for build in self.path.glob(f"{_PREFIX}*"):
-                if build == current or not build.is_dir():
+                # Not every directory of such a name need be ours.
+                if not _NAME.fullmatch(build.name) or not build.is_dir():
+                    continue
+                if build == self.current():
                     continue
                 lock = filelock.FileLock(self._lock_of(build), timeout=0)
                 with contextlib.suppress(filelock.Timeout), lock:
+                    if build == self.current():
+                        continue  # its maker has published it since, and let it go
                     shutil.rmtree(build, ignore_errors=True)
                     self._lock_of(build).unlink(missing_ok=True)
 

@@ -1,0 +1,79 @@
+"""What is removed, and what is vouched for, is no more than what an index has written itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pytest_embedcache.errors import IndexDamagedError
+from pytest_embedcache.search import making, writing
+from pytest_embedcache.search.manifest import Manifest
+from pytest_embedcache.search.semantic.builds import Builds
+from pytest_embedcache.search.vectors import Entries
+
+NOTHING = np.empty(0, np.int64)
+
+
+def _entries(*ids: int) -> Entries:
+    vectors = np.ones((len(ids), 2), np.float32)
+    return Entries(np.array(ids, np.int64), vectors, np.ones(len(ids)))
+
+
+def test_a_build_published_during_a_sweep_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sweep asks once more which build answers, when it holds the build's lock."""
+    builds = Builds(tmp_path)
+    build = tmp_path / f"build-{'a' * 16}"
+    build.mkdir()
+    answers = [None]
+    monkeypatch.setattr(Builds, "current", lambda _: answers.pop() if answers else build)
+    builds.sweep()
+    assert build.is_dir()
+
+
+def test_a_sweep_of_builds_leaves_foreign_directories(tmp_path: Path) -> None:
+    """Only directories named as builds are named go."""
+    for name in ("build-release", "build-abc", f"build-{'b' * 16}"):
+        (tmp_path / name).mkdir()
+    Builds(tmp_path).sweep()
+    assert sorted(p.name for p in tmp_path.glob("build-*")) == ["build-abc", "build-release"]
+
+
+def test_a_sweep_of_generations_leaves_foreign_files(tmp_path: Path) -> None:
+    """Only files named as those of a generation go."""
+    for name in ("my-notes.txt", "rows-of.csv", "rows-0123abcd.f32", "vec-0123abcd.sqlite-wal"):
+        (tmp_path / name).touch()
+    writing.sweep(tmp_path, Manifest(2, "dot", "ffffffff"))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["my-notes.txt", "rows-of.csv"]
+
+
+def test_an_interrupt_after_the_manifest_keeps_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the manifest names by then is not discarded."""
+    write = Manifest.write
+
+    def interrupted(self: Manifest, directory: Path) -> Manifest:
+        write(self, directory)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Manifest, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        making.write_whole(tmp_path, Manifest(2, "dot", ""), [_entries(1, 2)], "exact")
+    Manifest.read(tmp_path).check_rows(tmp_path)
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-4], lambda b: b"\x01" + b[1:]])
+def test_damaged_rows_are_not_appended_to(tmp_path: Path, damage: object) -> None:
+    """Rows that are too short, or others, are told of instead of vouched for anew."""
+    manifest = writing.write_generation(tmp_path, Manifest(2, "dot", ""), [_entries(1, 2)])
+    rows = manifest.rows_path(tmp_path)
+    content = damage(rows.read_bytes())  # type: ignore[operator]
+    rows.unlink()
+    rows.write_bytes(content)
+    with pytest.raises(IndexDamagedError):
+        writing.append(tmp_path, manifest, _entries(3), NOTHING)
+    assert rows.read_bytes() == content
