@@ -16,7 +16,7 @@ from pytest_embedcache.search import making, opened, structures, writing
 from pytest_embedcache.search.choice import choose, requested
 from pytest_embedcache.search.finding import Filter, find_nearest
 from pytest_embedcache.search.hits import Hit, IndexStats
-from pytest_embedcache.search.manifest import directory_of
+from pytest_embedcache.search.manifest import Manifest, directory_of
 from pytest_embedcache.search.vectors import Entries, entries_from, ids_from, query_from
 from pytest_embedcache.search.view import View
 
@@ -206,7 +206,7 @@ class VectorIndex:
             metric=manifest.metric,
             backend=choice.backend,
             reason=reason,
-            bytes=sum(p.stat().st_size for p in self._directory.iterdir() if p.is_file()),
+            bytes=opened.size(self._directory),
             removed=len(view.dead),
             commit=manifest.commit,
             details=details,
@@ -248,6 +248,8 @@ class VectorIndex:
         """Nobody else changes it; the view is the last commit."""
         with self._lock, making.locked(self._directory):
             view = self._fresh().view
+            if Manifest.read(self._directory) != view.manifest:  # stamps may repeat
+                view = self._reload().view
             if not self._swept:
                 writing.sweep(self._directory, view.manifest)
                 self._swept = True

@@ -36,6 +36,8 @@ RECORD = np.dtype([("id", "<i8"), ("norm", "<f8")])
 _PIECE = 1 << 22
 #: The file's length goes round in so many steps, so that its time alone need not tell two apart.
 _LENGTHS = 256
+#: More than the fields ever take: the length tells of the commit alone.
+_WIDTH = 1024
 
 
 def directory_of(path: str | os.PathLike[str]) -> Path:
@@ -105,7 +107,7 @@ class Manifest:
         fields = json.dumps(asdict(whole), indent=1, sort_keys=True)
         text = f'{{"check": {zlib.crc32(fields.encode())}, "index":\n{fields}}}'
         padding = " " * (whole.commit % _LENGTHS)
-        write_atomically(directory / MANIFEST, (text + padding + "\n").encode())
+        write_atomically(directory / MANIFEST, (padding + text.rjust(_WIDTH) + "\n").encode())
         return whole
 
     @classmethod

@@ -84,3 +84,12 @@ def close(found: Opened | VectorBackend | None) -> None:
     backend = found.backend if isinstance(found, Opened) else found
     if backend is not None:
         backend.close()
+
+
+def size(directory: Path) -> int:
+    """Bytes of the files in a directory, where others may be removing some."""
+    total = 0
+    for path in directory.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total

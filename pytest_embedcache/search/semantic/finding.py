@@ -117,7 +117,15 @@ class Finding:
         text_of(query)
         if vector is None:
             return self._opened.answer(lambda b: b.keyword_results(query, k, wanted, notice))
-        return self._opened.answer(lambda b: b.vector_results(query, vector, k, wanted, by))
+
+        def answer(build: Build) -> Results:
+            # Another model's build may have been published while the query was encoded.
+            other = self._without(build)
+            if other is not None:
+                return build.keyword_results(query, k, wanted, other)
+            return build.vector_results(query, vector, k, wanted, by)
+
+        return self._opened.answer(answer)
 
 
 def text_of(value: object) -> str:

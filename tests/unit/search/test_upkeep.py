@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from pytest_embedcache.errors import IndexDamagedError
 from pytest_embedcache.search import making, writing
+from pytest_embedcache.search.index import VectorIndex
 from pytest_embedcache.search.manifest import Manifest
 from pytest_embedcache.search.semantic.builds import Builds
+from pytest_embedcache.search.semantic.finding import Finding
 from pytest_embedcache.search.vectors import Entries
 
 NOTHING = np.empty(0, np.int64)
@@ -77,3 +81,40 @@ def test_damaged_rows_are_not_appended_to(tmp_path: Path, damage: object) -> Non
     with pytest.raises(IndexDamagedError):
         writing.append(tmp_path, manifest, _entries(3), NOTHING)
     assert rows.read_bytes() == content
+
+
+def test_a_manifests_length_tells_of_the_commit_alone(tmp_path: Path) -> None:
+    """Two commits in a row never have the same length, whatever their checksums."""
+    lengths = set()
+    for commit in range(200):
+        Manifest(2, "dot", "ab", commit, rows_crc=10 ** (commit % 10)).write(tmp_path)
+        lengths.add((tmp_path / "index.json").stat().st_size)
+    assert len(lengths) == 200
+
+
+def test_a_writer_does_not_trust_the_stamp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit whose manifest looks like the one before it is not lost."""
+    ones = np.ones((1, 2), np.float32)
+    with VectorIndex.open(tmp_path, dimension=2) as one, VectorIndex.open(tmp_path) as other:
+        one.add([1], ones)
+        monkeypatch.setattr("pytest_embedcache.search.opened.is_current", lambda *_: True)
+        other.add([2], ones)
+        assert len(other) == 2
+
+
+def test_the_model_is_compared_with_the_build_that_answers() -> None:
+    """A build of another model, published while the query was encoded, gets no vector of it."""
+
+    class Build:
+        def keyword_results(self, *args: Any) -> Any:
+            return args[-1]
+
+    class Found(Finding):
+        notices = ["another model", None]
+        _model: Any = SimpleNamespace(query=lambda *_, **__: SimpleNamespace(notice=None, vector=1))
+        _opened: Any = SimpleNamespace(answer=lambda ask: ask(Build()))
+
+        def _without(self, build: Any) -> Any:
+            return self.notices.pop()
+
+    assert Found().search("text") == "another model"
