@@ -12,7 +12,7 @@ from benchmarks.suite40 import DROPIN_COLD, DROPIN_WARM, PLAIN, WORKERS, Facts, 
 from examples.real_model import real_model
 
 #: The slow variants take this many rounds; the warm one, more.
-ROUNDS = 5
+ROUNDS = 3
 HELD = ("serial", "-n 8")
 
 

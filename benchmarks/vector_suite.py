@@ -12,7 +12,7 @@ from benchmarks.suite40 import COLD, EMPTY, PLAIN, WARM, WORKERS, Facts, run_onc
 from examples.real_model import real_model
 
 #: The slow variants take this many rounds; the two that are compared to the hundredth, more.
-ROUNDS = 5
+ROUNDS = 3
 MORE_ROUNDS = 21
 #: Seconds that the warm suite may take more than the empty one.
 AT_MOST_MORE = {"serial": 0.10, "-n 8": 0.40}

@@ -114,7 +114,7 @@ def _need_extra() -> None:
 
 def _token(options: argparse.Namespace) -> str | None:
     if options.token_file is None:
-        return os.environ.get("EMBEDCACHE_TOKEN") or None
+        return os.environ.get("EMBEDCACHE_TOKEN", "").strip() or None
     with open(options.token_file, encoding="utf-8") as file:
         return file.read().strip()
 

@@ -67,7 +67,13 @@ class RunHost:
     def _start(self) -> None:
         settings = self._run.settings
         address = self._addresses()[-1]
-        threads = settings.threads if isinstance(settings.threads, int) else None
+        threads: int | None
+        if settings.threads == "auto":  # all the cores that a container may use
+            from pytest_embedcache.models.resources import threads_per_worker
+
+            threads = threads_per_worker(1)
+        else:
+            threads = None if settings.threads == "off" else int(settings.threads)
         job = Job(
             str(address.path),
             self._run.root,

@@ -44,6 +44,8 @@ class Approximate:
         told = read_json(path.with_suffix(".json"))
         if told is None:
             raise FileNotFoundError(f"{path.name} is not there")
+        if not isinstance(told, dict) or not {"bytes", "dimension", "covered"} <= told.keys():
+            raise OSError(f"{path.with_suffix('.json').name} does not describe a graph")
         if stamp(path)[0] != told["bytes"]:
             raise OSError(f"{path.name} has not the length it was written with")
         graph = _graph(told["dimension"])

@@ -170,6 +170,8 @@ class Calls:
     ) -> Future[Any]:
         row = self.table[model or self.default_model]
         self._check(row, texts, batch_size, dimensions)
+        # A subclass of str may join itself to a prompt in its own way, as Markup does.
+        texts = tuple(map(str.__str__, texts))
         request = Request(
             row, role, texts, single=single, dimensions=dimensions, done=self._has_ended
         )

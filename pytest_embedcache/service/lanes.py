@@ -116,8 +116,15 @@ class Lane:
             try:
                 self._deliver(batch)
             except BaseException as error:  # ours: nobody is to wait for ever because of it
-                for request in {r for entry in batch for r in entry.requests}:
-                    request.fail(error)
+                self._give_up(batch, error)
+
+    def _give_up(self, batch: list[_Entry], error: BaseException) -> None:
+        with self._changed:
+            for entry in batch:
+                if self._entries.get(entry.text) is entry:
+                    del self._entries[entry.text]
+        for request in {request for entry in batch for request in entry.requests}:
+            request.fail(error)
 
     def _take(self) -> list[_Entry]:
         """A text of each call in turn, until the batch is full or nothing waits."""
@@ -137,19 +144,20 @@ class Lane:
         return batch
 
     def _deliver(self, batch: list[_Entry]) -> None:
-        with self._changed:
-            payers = {id(_payer(entry)): _payer(entry) for entry in batch}
         try:
             found = self._encoded([entry.text for entry in batch])
         except BaseException as error:
-            if len(payers) > 1 and _is_about_texts(error):
-                # One call's text has spoilt it for others: each by itself now.
-                for payer in payers.values():
-                    self._deliver([entry for entry in batch if _payer(entry) is payer])
-                return
-            for entry in batch:
-                for request in self._leave(entry):
-                    request.fail(error)
+            with self._changed:  # grouped, or left, at once: nobody joins in between
+                groups: dict[frozenset[int], list[_Entry]] = {}
+                for entry in batch:
+                    groups.setdefault(frozenset(map(id, entry.requests)), []).append(entry)
+                splits = len(groups) > 1 and _is_about_texts(error)
+                failed = [] if splits else [one for entry in batch for one in self._leave(entry)]
+            for group in groups.values() if splits else ():
+                # One call's text has spoilt it for others: what the same calls want goes together.
+                self._deliver(group)
+            for request in failed:
+                request.fail(error)
             return
         shares: dict[int, tuple[Request, dict[str, int], dict[str, int | None]]] = {}
         for row, entry in enumerate(batch):
@@ -179,11 +187,6 @@ class Lane:
         with self._changed:
             del self._entries[entry.text]
             return entry.requests
-
-
-def _payer(entry: _Entry) -> Request:
-    alive = (request for request in entry.requests if not request.is_given_up)
-    return next(alive, entry.requests[0])
 
 
 def _is_about_texts(error: BaseException) -> bool:

@@ -46,6 +46,8 @@ class OpenModels:
         # A registry does not tell models by their keys: with a key of its own it is another one.
         self._keyed = registry if key is None else ModelRegistry()
         self._key = key
+        #: Of rows that name the variable of their key.
+        self._by_variable: dict[str, ModelRegistry] = {}
         self._serving = serving
         self.renew()
 
@@ -84,7 +86,7 @@ class OpenModels:
         error: BaseException | None = None
         served: Served | None = None
         try:
-            registry = self._keyed if row.is_api else self._registry
+            registry = self._registry_of(row)
             model = open_model(row, registry, self._cache, self._key)
             served = Served(row, model, **self._serving())
         except BaseException as why:
@@ -98,6 +100,14 @@ class OpenModels:
                 then(served)
             elif error is not None:
                 fail(error)
+
+    def _registry_of(self, row: ModelRow) -> ModelRegistry:
+        if not row.is_api:
+            return self._registry
+        if row.key_variable is None:
+            return self._keyed
+        with self._lock:
+            return self._by_variable.setdefault(row.key_variable, ModelRegistry())
 
     def all(self) -> list[Served]:
         """Those that are open."""
@@ -117,8 +127,7 @@ class OpenModels:
         found = {}
         for served in self.all():
             spec = served.model.spec
-            registry = self._keyed if served.row.is_api else self._registry
-            for one in registry.stats().models:
+            for one in self._registry_of(served.row).stats().models:
                 if (one.name, one.backend) == (spec.name, spec.backend):
                     found[served.row.name] = one
         return found

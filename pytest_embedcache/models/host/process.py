@@ -29,6 +29,8 @@ __all__ = ["Job", "Life", "main"]
 _TICK = 0.2
 #: Seconds without a worker, where nothing else tells that a run is over.
 ALONE = 3.0
+#: The same where a watch on the owner says that it lives, which may be a zombie.
+LONG_ALONE = 60.0
 #: Connections that wait to be accepted.
 _BACKLOG = 128
 
@@ -126,10 +128,11 @@ class Life:
 
     def close(self) -> None:
         """Listen no more; another host that has the address by now keeps it."""
-        self._listener.close()
+        # First the names: whoever is refused at them may have started another host by the second.
         if _identity(self._address) == self._mine:
             for path in (self._address.path, self._address.secret):
                 path.unlink(missing_ok=True)
+        self._listener.close()
 
     def _ends(self) -> bool:
         if self._ending.is_set() or (self._over is not None and self._over()):
@@ -139,7 +142,9 @@ class Life:
             self._with_peers = now
         alone = now - self._with_peers
         if self._owner is not None:
-            return self._over is None and alone > ALONE
+            # Where the owner's end cannot be watched for sure, a run that is over is one without
+            # workers.
+            return alone > (ALONE if self._over is None else LONG_ALONE)
         if alone > ALONE and _identity(self._address) != self._mine:
             return True  # nobody can find it any more
         return 0 <= self._idle < now - max(self.server.active, self._with_peers)

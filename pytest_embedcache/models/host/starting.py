@@ -46,9 +46,13 @@ def start_at(address: Address, job: Job) -> None:
     """
     private_directory(address.path.parent, make=True)
     with machine_lock(address.lock, "the model host", timeout=2 * PATIENCE):
-        with contextlib.suppress(OSError, ValueError):
+        try:
             connect(address)[0].close()
             return
+        except TimeoutError as error:  # there is one, and it is busy: a second would double it
+            raise HostLostError("it does not answer") from error
+        except (OSError, ValueError):
+            pass
         sweep()
         start(job)
 
@@ -74,6 +78,9 @@ def start(job: Job, *, command: Sequence[str] | None = None, patience: float = P
 
     Raises `HostLostError` where it does not come to that in `patience` seconds.
     """
+    # A Path in sys.path, which Python ignores, cannot be told.
+    path: list[object] = [*sys.path]
+    told = {"job": job.as_dict(), "path": [part for part in path if isinstance(part, str)]}
     try:
         process = subprocess.Popen(
             command or COMMAND,
@@ -93,7 +100,7 @@ def start(job: Job, *, command: Sequence[str] | None = None, patience: float = P
     reader = threading.Thread(target=_read, args=(process.stdout, said), daemon=True)
     reader.start()
     with contextlib.suppress(OSError):  # it ended at once: then there is no answer either
-        process.stdin.write(json.dumps({"job": job.as_dict(), "path": sys.path}).encode() + b"\n")
+        process.stdin.write(json.dumps(told).encode() + b"\n")
     with contextlib.suppress(OSError):
         process.stdin.close()
     reader.join(patience)

@@ -26,11 +26,15 @@ def rows_of(answer: Any, count: int, model: str) -> np.ndarray:
     """
     import numpy as np
 
-    listed = list(answer.data or ())
-    places = [getattr(row, "index", None) for row in listed]
-    if places == [None] * len(places):
-        places = list(range(len(places)))
-    rows = {place: _vector(row.embedding) for place, row in zip(places, listed, strict=True)}
+    try:
+        listed = list(answer.data or ())
+        places = [getattr(row, "index", None) for row in listed]
+        if places == [None] * len(places):
+            places = list(range(len(places)))
+        rows = {place: _vector(row.embedding) for place, row in zip(places, listed, strict=True)}
+    except (AttributeError, TypeError, ValueError) as error:
+        # A page in place of an answer, as from a base URL without its /v1, or rows of no numbers.
+        raise EncodeError(model, count, ()) from error
     lengths = {len(row) for row in rows.values()}
     if len(listed) != count or rows.keys() != set(range(count)) or len(lengths) != 1:
         raise EncodeError(model, count, (len(rows), *sorted(lengths)))

@@ -131,6 +131,9 @@ class SemanticIndex(Finding):
             if given is None:
                 first = build.entries.last_number() + 1
                 given = [str(first + place) for place in range(len(listed))]
+                while build.entries.by_id(given):  # who gave ids of numbers has been there
+                    first += len(listed)
+                    given = [str(first + place) for place in range(len(listed))]
             self._note_model(writing, vectors)
             entries = [Entry(*of) for of in zip(given, listed, known, strict=True)]
             writing.add(entries, vectors)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from pytest_embedcache.errors import EmbedCacheError
@@ -86,6 +86,11 @@ def _of_starlette(request: Request, error: Exception) -> Response:
     return refused(refusal, request.url.path)
 
 
+def _gone(_: Request, error: Exception) -> Response:
+    """Nobody hears it: the client went away while it sent. No failure of the server's."""
+    return Response(status_code=499)
+
+
 def _unexpected(request: Request, error: Exception) -> Response:
     """Named by its class alone: a message may quote a text. The server's log says where."""
     refusal = RefusalError(500, f"the server failed ({type(error).__name__}); its log has more")
@@ -97,5 +102,6 @@ _HANDLERS: Mapping[Any, Callable[[Request, Exception], Response]] = {
     ServiceError: _in_openais_shape,
     EmbedCacheError: _of_ours,
     HTTPException: _of_starlette,
+    ClientDisconnect: _gone,
     Exception: _unexpected,
 }

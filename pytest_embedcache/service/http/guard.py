@@ -92,9 +92,12 @@ class Guard:
     def _check(self, scope: Scope, path: str) -> None:
         """Raise `RefusalError` for what its head alone rules out."""
         length = host = authorization = kind = origin = None
+        chunked = False  # without it and without a length there is no body (RFC 9112, 6.3)
         for name, value in scope["headers"]:
             if name == b"content-length":
                 length = value
+            elif name == b"transfer-encoding":
+                chunked = True
             elif name == b"host":
                 host = value
             elif name == b"authorization":
@@ -124,7 +127,7 @@ class Guard:
         size = None if length is None else _size(length)
         if size is not None and size > self._limits.body_bytes:
             raise self._too_large()
-        has_body = size is None or size > 0
+        has_body = chunked if size is None else size > 0
         if has_body and (kind is None or kind.split(b";")[0].strip().lower() != _JSON):
             raise RefusalError(
                 415, "the body has to be JSON: send `Content-Type: application/json`"

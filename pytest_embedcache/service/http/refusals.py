@@ -47,6 +47,8 @@ _STATUS: dict[type[EmbedCacheError], int] = {
     ModelNotFoundError: 503,
     ServiceClosedError: 503,
 }
+#: What a provider says of a request, and not of itself: a client that asks again gets it again.
+_ABOUT_REQUESTS = (400, 413, 422, 429)
 _CODES = {404: "model_not_found", 422: "value_error", 429: "too_many_waiting"}
 
 
@@ -98,8 +100,11 @@ def of_error(error: EmbedCacheError) -> RefusalError:
     """The answer that says what `error` says."""
     # What is not in the table is missing, locked or damaged here: the server's to mend.
     status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 503)
+    code = _CODES.get(status)
+    if isinstance(error, ProviderError) and error.status in _ABOUT_REQUESTS:
+        status, code = (429 if error.status == 429 else 422), "refused_by_provider"
     headers = {}
     wait = getattr(error, "retry_after", None)
     if status in (429, 503) or wait is not None:
         headers["Retry-After"] = str(max(1, math.ceil(wait or 1)))
-    return RefusalError(status, str(error), headers=headers, code=_CODES.get(status))
+    return RefusalError(status, str(error), headers=headers, code=code)

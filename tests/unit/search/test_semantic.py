@@ -306,3 +306,13 @@ def test_the_index_is_a_dictionary_of_texts(
     if spoken:
         sound(index, spoken)
     index.close()
+
+
+def test_ids_that_are_numbers_do_not_stand_in_the_way(world: World) -> None:
+    """A file's line numbers run ahead of the entries' own where it has a header or empty lines."""
+    index = world.index()
+    index.add(["a cat", "a dog"], ids=["3", "5"])
+    given = index.add(["a fox", "a hen"])
+    assert len({*given, "3", "5"}) == 4
+    assert index.get(given[0]) is not None
+    assert len(index.add(["an owl"])) == 1

@@ -213,3 +213,14 @@ def test_a_limit_of_nothing_is_none(bound: str) -> None:
     for value in (0, -1, float("nan"), float("inf")):
         with pytest.raises(ValueError, match=bound):
             Limits(**{bound: value})  # type: ignore[arg-type]
+
+
+def test_a_post_without_a_body_needs_no_content_type() -> None:
+    """Neither a length nor chunks: by HTTP there is none, as of `curl -X POST …/metrics/reset`."""
+    behind = Behind()
+    head = {"type": "http", "method": "POST", "path": "/embed/metrics/reset", "headers": []}
+    behind.guard._check(head, "/embed/metrics/reset")
+    with pytest.raises(Exception, match="JSON"):
+        behind.guard._check(
+            {**head, "headers": [(b"transfer-encoding", b"chunked")]}, "/embed/metrics/reset"
+        )

@@ -47,7 +47,9 @@ BODIES = {
     [
         (RuntimeError("about s3cret"), 500),
         (UnknownModelError("m", ("n",)), 404),
-        (ProviderError("m", "it is overloaded", "Wait.", 429, 7.2), 502),
+        (ProviderError("m", "it is overloaded", "Wait.", 429, 7.2), 429),
+        (ProviderError("m", "a text is too long", "Shorten it.", 400), 422),
+        (ProviderError("m", "it failed", "Ask again.", 500), 502),
     ],
 )
 def test_an_error_is_an_answer_of_its_status(
@@ -62,7 +64,7 @@ def test_an_error_is_an_answer_of_its_status(
     assert b"s3cret" not in found.content
     assert "s3cret" not in caplog.text
     assert ("RuntimeError" in caplog.text) == (status == 500)
-    assert found.headers.get("retry-after") == ("8" if status == 502 else None)
+    assert found.headers.get("retry-after") == ("8" if status == 429 else None)
 
 
 def test_another_method_is_the_routers() -> None:

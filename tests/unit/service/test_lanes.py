@@ -1,0 +1,105 @@
+"""Texts that travel together: who is spoilt by a refused one, and who is not."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pytest_embedcache.errors import ProviderError
+from pytest_embedcache.service.lanes import Lane
+from pytest_embedcache.vectors.apart import Computed
+
+
+class Caller:
+    """As much of a request as a lane uses."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Any] = {}
+        self.paid: list[str] = []
+        self.errors: list[BaseException] = []
+        self.wanted = 0
+
+    @property
+    def is_given_up(self) -> bool:
+        """As of a request: also once it has all that it wanted."""
+        return bool(self.errors) or len(self.rows) == self.wanted
+
+    def take(self, rows: Mapping[str, Any], sent: Mapping[str, int | None], *, exact: bool) -> None:
+        assert not self.rows.keys() & rows.keys(), "delivered twice"
+        self.rows.update(rows)
+        self.paid += sent
+
+    def fail(self, error: BaseException) -> None:
+        self.errors.append(error)
+
+
+class Provider:
+    """Refuses whatever has `bad` in it."""
+
+    def __init__(self) -> None:
+        self.sent: list[list[str]] = []
+
+    def encode(self, texts: list[str]) -> Computed:
+        self.sent.append(texts)
+        if "bad" in texts:
+            raise ProviderError("m", "it does not take a text", "Look at it.", 400)
+        return Computed(np.zeros((len(texts), 2), np.float32), dict.fromkeys(texts, 1))
+
+
+def delivered(*wanted: list[str]) -> tuple[list[Caller], Provider, Lane]:
+    """Calls that arrive together, once all is over."""
+    provider = Provider()
+    started: list[Any] = []
+    lane = Lane(
+        provider.encode, started.append, most=100, at_once=1, max_wait=0.0, report=lambda *_: None
+    )
+    callers = [Caller() for _ in wanted]
+    for caller, texts in zip(callers, wanted, strict=True):
+        caller.wanted = len(texts)
+        lane.add(caller, texts)  # type: ignore[arg-type]
+    (run,) = started
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive()
+    return callers, provider, lane
+
+
+def test_a_refused_text_fails_its_own_call_alone() -> None:
+    """Others that share texts have each of them once; nothing is left behind in the lane."""
+    (one, both, bad), provider, lane = delivered(["hello"], ["hello", "world"], ["bad"])
+    assert one.rows.keys() == {"hello"}
+    assert both.rows.keys() == {"hello", "world"}
+    assert not one.errors
+    assert not both.errors
+    assert [type(error) for error in bad.errors] == [ProviderError]
+    assert sorted(one.paid + both.paid) == ["hello", "world"]
+    assert sorted(text for texts in provider.sent[1:] for text in texts) == [
+        "bad",
+        "hello",
+        "world",
+    ]
+    assert lane._entries == {}
+
+
+def test_a_good_text_of_a_refused_call_is_there_for_others() -> None:
+    """Also where the call that was refused would have paid for it."""
+    (spoilt, other), _, lane = delivered(["bad", "hello"], ["hello"])
+    assert [type(error) for error in spoilt.errors] == [ProviderError]
+    assert other.rows.keys() == {"hello"}
+    assert not other.errors
+    assert lane._entries == {}
+
+
+def test_what_fails_unexpectedly_fails_all_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An error of our own leaves no text to which a later call would attach itself."""
+    monkeypatch.setattr(Caller, "take", lambda *_, **__: 1 / 0)
+    callers, _, lane = delivered(["a"], ["b"])
+    assert all(isinstance(caller.errors[0], ZeroDivisionError) for caller in callers)
+    assert lane._entries == {}
