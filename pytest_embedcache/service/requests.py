@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
+from pytest_embedcache.errors import EncodeError
 from pytest_embedcache.models.openai.answers import estimated_tokens
 from pytest_embedcache.service.pricing import cost_of
 from pytest_embedcache.service.results import BatchEmbeddings, TextEmbedding
@@ -136,6 +137,9 @@ class Request:
         import numpy as np
 
         if self.texts:
+            lengths = {len(row) for row in self._rows.values()}
+            if len(lengths) > 1:  # stored ones are of another dimension than new ones
+                raise EncodeError(self.row.name, len(self.texts), tuple(sorted(lengths)))
             matrix = np.stack([self._rows[text] for text in self.texts])
         else:
             matrix = np.empty((0, self.row.dimension or 0), dtype=np.float32)

@@ -96,7 +96,11 @@ class Served:
         self._start = start
         self._max_wait = max_wait
         self._report = report
-        self._roles = {role: TextsApart(model, role) for role in ("query", "document")}
+        # Of a local model its files say it; what an API answers is held to the row.
+        dimension = row.dimension if row.is_api else None
+        self._roles = {
+            role: TextsApart(model, role, dimension=dimension) for role in ("query", "document")
+        }
         self._lock = threading.Lock()
         self._lanes: dict[tuple[str, int, bool], Lane] = {}
 

@@ -41,9 +41,13 @@ class TextsApart:
     Args:
         model: The model.
         role: `query`, `document` or None.
+        dimension: What its vectors have to have; None where that is the model's to say.
     """
 
-    def __init__(self, model: CachedModel, role: str | None) -> None:
+    def __init__(
+        self, model: CachedModel, role: str | None, *, dimension: int | None = None
+    ) -> None:
+        self._dimension = dimension
         self._model = model
         self._source = model._source
         self._encoder = model._encoder
@@ -72,9 +76,12 @@ class TextsApart:
         def compute(model: Any, missing: list[str], quiet: bool = True) -> Any:
             arguments = self._model._inner(model, call, {"show_progress_bar": False})
             arguments |= {"request_size": size} if hasattr(model, "encode_billed") else {}
-            return encoded(
+            rows = encoded(
                 model, missing, self._encoder.count, told=tokens, batch_size=size, **arguments
             )
+            if self._dimension not in (None, rows.shape[-1]):  # before anything is stored
+                raise EncodeError(self._model.name, len(missing), rows.shape)
+            return rows
 
         matrix = self._encoder.matrix(texts, call, compute) if use_store else None
         if matrix is None:

@@ -16,7 +16,7 @@ from support.own_defaults import own_defaults
 from support.serving import eventually
 from support.toys import DEADLOCK
 
-from pytest_embedcache.errors import EmptyTextError, ProviderError
+from pytest_embedcache.errors import EmptyTextError, EncodeError, ModelLoadError, ProviderError
 from pytest_embedcache.models.openai.answers import apportioned, estimated_tokens
 from pytest_embedcache.service.embedder import EmbedderService
 from pytest_embedcache.service.pricing import add_costs, cost_of
@@ -243,3 +243,35 @@ def test_a_key_of_its_own_is_the_one_that_is_sent(
         assert right.sync.embed_text("a").dimension == 1536
         with pytest.raises(ProviderError):
             wrong.sync.embed_text("b")
+
+
+def test_an_answer_of_another_dimension_than_its_rows_is_not_stored(
+    fake: FakeOpenAI, tmp_path: Path
+) -> None:
+    """Each try asks again, and fails: what is in no store can come out of none."""
+    fake.models["theirs"] = 16
+    file = tmp_path / "models.toml"
+    file.write_text('[models.mine]\nbackend = "openai"\nmodel = "theirs"\ndimension = 24\n')
+    with EmbedderService(models_file=file) as service:
+        for tries in (1, 2):
+            with pytest.raises(EncodeError):
+                service.sync.embed_text("a cat", model="mine")
+            assert len(fake.requests) == tries
+
+
+def test_rows_with_keys_of_their_own_send_each_its_own(
+    fake: FakeOpenAI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One model under two names is two accounts; a key that is not set is no other's."""
+    fake.models["theirs"] = 16
+    file = tmp_path / "models.toml"
+    rows = '[models.{0}]\nbackend = "openai"\nmodel = "theirs"\nkey_variable = "{0}_KEY"\n'
+    file.write_text(rows.format("a") + rows.format("b") + rows.format("c"))
+    monkeypatch.setenv("a_KEY", "wrong")
+    monkeypatch.setenv("b_KEY", fake.api_key)
+    with EmbedderService(models_file=file) as service:
+        with pytest.raises(ProviderError):
+            service.sync.embed_text("a cat", model="a")
+        assert service.sync.embed_text("a cat", model="b").dimension == 16
+        with pytest.raises(ModelLoadError, match="c_KEY"):
+            service.sync.embed_text("a dog", model="c")
