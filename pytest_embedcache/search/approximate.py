@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from pytest_embedcache.files import read_json, write_json
+from pytest_embedcache.installed import is_installed
 from pytest_embedcache.models.resources import usable_cores
 from pytest_embedcache.search.lifting import lift
 from pytest_embedcache.search.manifest import stamp
@@ -96,6 +98,11 @@ class Approximate:
 
 
 def _graph(dimension: int) -> Any:
+    # Where usearch (2.26) comes first, the import of onnxruntime (1.32) ends the process with a
+    # segmentation fault; the other way round both work.
+    if is_installed("onnxruntime"):
+        with contextlib.suppress(Exception):  # one that cannot be imported harms nobody
+            import onnxruntime  # noqa: F401
     from usearch.index import Index
 
     return Index(

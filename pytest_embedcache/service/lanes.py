@@ -88,7 +88,16 @@ class Lane:
             begins = self._may_begin()
             self._changed.notify_all()
         if begins:
-            self._start(self._run)
+            try:
+                self._start(self._run)
+            except BaseException:
+                self._did_not_begin()
+                raise
+
+    def _did_not_begin(self) -> None:
+        with self._changed:
+            self._gathering = False
+            self._running -= 1
 
     def _may_begin(self) -> bool:
         """Whether one more is to run; says that it does. The caller has the lock."""
@@ -111,7 +120,10 @@ class Lane:
                     return
                 begins = self._may_begin()
             if begins:
-                self._start(self._run)
+                try:
+                    self._start(self._run)
+                except BaseException:  # no thread to be had: this one goes on alone
+                    self._did_not_begin()
             gathers = False
             try:
                 self._deliver(batch)

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pytest_embedcache.errors import ModelLoadError
+from pytest_embedcache.models.backends.openai import UNSET
 from pytest_embedcache.models.remote import bare_url
 from pytest_embedcache.models.strategies import default_strategy
 from pytest_embedcache.service.lanes import Lane
@@ -41,14 +41,8 @@ def open_model(
     """
     if row.is_api:
         if row.key_variable is not None:
-            key = os.environ.get(row.key_variable)
-            if not key:  # another account's would be used in its place
-                raise ModelLoadError(
-                    row.name,
-                    "openai",
-                    f"the variable {row.key_variable}, which its row names, is not set",
-                    "Set it to the key.",
-                )
+            # Looked for again when the model is loaded: what is stored needs no key.
+            key = os.environ.get(row.key_variable) or f"{UNSET}{row.key_variable}"
         elif row.base_url is not None:
             key = None  # not for others
         spec = ModelSpec(

@@ -65,6 +65,8 @@ class SqliteFile:
         self._connect = connect
         self._wal = True
         self._lock = threading.Lock()
+        #: One thread finds out which journal works: another would try WAL again, under it.
+        self._first = threading.Lock()
         self._local = threading.local()
         self._all: weakref.WeakSet[_Held] = weakref.WeakSet()
         self._resting: list[_Held] = []
@@ -148,7 +150,8 @@ class SqliteFile:
             self._make_file()
             held.identity = identity_of(self.path)
             try:
-                connection = self._prepared()
+                with contextlib.nullcontext() if self.journal_mode else self._first:
+                    connection = self._prepared()
             except sqlite3.OperationalError as error:
                 # A change of the journal mode is answered with "locked" at once, without waiting,
                 # and many processes start together: each lets go, and one of them gets through.

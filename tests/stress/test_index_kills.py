@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.usearch import needs_usearch
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="only POSIX kills like this")
 
@@ -26,7 +27,7 @@ def play(tmp_path: Path, action: str, backend: str, how: str, count: int) -> Any
         pytest.importorskip("sqlite_vec")
         pytest.importorskip("apsw")
     if backend == "approximate":
-        pytest.importorskip("usearch")
+        needs_usearch()
     seed = int(os.environ.get("EMBEDCACHE_STRESS_SEED") or random.SystemRandom().getrandbits(32))
     print(f"repeat with EMBEDCACHE_STRESS_SEED={seed}")
     ran = subprocess.run(

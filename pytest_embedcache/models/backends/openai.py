@@ -26,6 +26,8 @@ OPENAI = "https://api.openai.com/v1"
 KEY, URL = "OPENAI_API_KEY", "OPENAI_BASE_URL"
 #: The client wants a key, and a server of one's own often none.
 _NO_KEY = "none-needed"
+#: Before the name of a variable that was not set when a model was asked for; no key begins with it.
+UNSET = "$"
 #: Seconds for one answer. The client's own ten minutes are for texts that are written.
 _TIMEOUT = 60.0
 
@@ -110,7 +112,7 @@ class OpenAIBackend:
             raise ModelLoadError(
                 spec.name,
                 "openai",
-                f"there is no key for {path}",
+                f"there is no key for {path}: {error.args[0]}",
                 f"Set {KEY}, or give openai_api_key= to the service.",
             ) from error
 
@@ -141,6 +143,11 @@ def _url() -> str:
 
 def _key(spec: ModelSpec) -> str:
     """The key for a resolved spec's endpoint. Raises `LookupError`."""
+    if isinstance(spec.token, str) and spec.token.startswith(UNSET):
+        name = spec.token.removeprefix(UNSET)
+        if found := os.environ.get(name):
+            return found
+        raise LookupError(f"{name} is not set")  # and not another account's in its place
     if isinstance(spec.token, str) and spec.token:
         return spec.token
     if spec.path != bare_url(_url()):

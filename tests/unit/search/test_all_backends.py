@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from support.index_machine import IndexMachine
 
-for package in ("apsw", "sqlite_vec", "usearch"):
-    pytest.importorskip(package)
+# Looked for and not imported: who imports usearch first cannot import onnxruntime any more.
+if missing := [name for name in ("apsw", "sqlite_vec", "usearch") if find_spec(name) is None]:
+    pytest.skip(f"{', '.join(missing)} not installed", allow_module_level=True)
 
 
 def machine(metric: str) -> type[IndexMachine]:

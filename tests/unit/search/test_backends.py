@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
+from textwrap import dedent
 
 import numpy as np
 import pytest
+from support.usearch import needs_usearch
 
 from pytest_embedcache import notices
 from pytest_embedcache.search import VectorIndex, loadable
@@ -155,7 +159,7 @@ def test_another_backend_finds_what_was_added_meanwhile(tmp_path: Path) -> None:
 @pytest.mark.parametrize("metric", ["cosine", "dot"])
 def test_the_graph_finds_nearly_all(tmp_path: Path, metric: str) -> None:
     """Recall@10 of 0.99 and more; what was added after it was made, and not what was removed."""
-    pytest.importorskip("usearch")
+    needs_usearch()
     rows = texts_like(4000)
     graph = make(tmp_path / "one", rows, "approximate", metric)
     assert "rebuild() makes it" in graph.stats().reason
@@ -175,3 +179,30 @@ def test_the_graph_finds_nearly_all(tmp_path: Path, metric: str) -> None:
     assert found == 1000
     assert right >= 990
     assert 9000 in [hit.id for hit in graph.search(rows[0], 2)]
+
+
+@pytest.mark.skipif(
+    None in (find_spec("usearch"), find_spec("onnxruntime")),
+    reason="needs usearch and onnxruntime",
+)
+def test_a_process_that_searched_a_graph_can_load_a_prepared_model(tmp_path: Path) -> None:
+    """The two libraries work in one process if they are imported in one order, which is ours."""
+    code = """
+        import sys
+        import numpy as np
+        from pytest_embedcache.search import VectorIndex
+
+        rows = np.eye(8, dtype=np.float32)
+        index = VectorIndex.open(sys.argv[1], dimension=8, vector_backend="approximate")
+        index.add(range(8), rows)
+        index.rebuild()
+        assert index.stats().backend == "approximate"
+        assert index.search(rows[3], 1)[0].id == 3
+        import onnxruntime
+        assert index.search(rows[4], 1)[0].id == 4
+        print("both")
+    """
+    ran = subprocess.run(
+        [sys.executable, "-c", dedent(code), str(tmp_path)], capture_output=True, text=True
+    )
+    assert (ran.returncode, ran.stdout.split()) == (0, ["both"]), ran.stderr

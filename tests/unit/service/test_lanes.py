@@ -103,3 +103,23 @@ def test_what_fails_unexpectedly_fails_all_and_leaves_nothing(
     callers, _, lane = delivered(["a"], ["b"])
     assert all(isinstance(caller.errors[0], ZeroDivisionError) for caller in callers)
     assert lane._entries == {}
+
+
+def test_a_lane_that_got_no_thread_begins_with_the_next_call() -> None:
+    """What waited goes along."""
+    provider, threads = Provider(), [RuntimeError("no thread"), None]
+    started: list[Any] = []
+
+    def start(run: Any) -> None:
+        if (error := threads.pop(0)) is not None:
+            raise error
+        started.append(run)
+
+    lane = Lane(provider.encode, start, most=100, at_once=1, max_wait=0.0, report=lambda *_: None)
+    first, second = Caller(), Caller()
+    first.wanted = second.wanted = 1
+    with pytest.raises(RuntimeError, match="no thread"):
+        lane.add(first, ["a"])  # type: ignore[arg-type]
+    lane.add(second, ["b"])  # type: ignore[arg-type]
+    started[0]()
+    assert (first.rows.keys(), second.rows.keys()) == ({"a"}, {"b"})
