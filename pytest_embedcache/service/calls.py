@@ -284,6 +284,11 @@ class Calls:
 
     # ------------------------------------------------------------------------------ what there is
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it accepts nothing more."""
+        return self._closed
+
     def close(self) -> None:
         """Finish what was accepted, and accept nothing more. Calling it again does nothing."""
         with self._ended:

@@ -190,13 +190,15 @@ _lock = threading.Lock()
 
 
 def get_embedder_service(**options: Any) -> EmbedderService:
-    """The process's one, made on the first call; `options` are those of its constructor.
+    """The process's one, made on the first call, and again when it was closed.
+
+    `options` are those of its constructor.
 
     Raises `SettingsError` where it was made before, and options are given.
     """
     global _service
     with _lock:
-        if _service is None:
+        if _service is None or _service._calls.is_closed:
             _service = EmbedderService(**options)
         elif options:
             raise SettingsError(

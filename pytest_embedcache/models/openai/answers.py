@@ -70,5 +70,9 @@ def _vector(embedding: Any) -> np.ndarray:
     import numpy as np
 
     if isinstance(embedding, str):
-        return np.frombuffer(base64.b64decode(embedding), dtype="<f4").astype(np.float32)
-    return np.array(embedding, dtype=np.float32)
+        row = np.frombuffer(base64.b64decode(embedding, validate=True), dtype="<f4")
+    else:
+        row = np.array(embedding, dtype=np.float32)
+    if row.ndim != 1 or not row.size:
+        raise ValueError(f"an embedding of shape {row.shape}")
+    return row.astype(np.float32)

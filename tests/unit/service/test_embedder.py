@@ -475,6 +475,8 @@ def test_a_process_has_one_service(tmp_path: Path) -> None:
         assert first.default_model == "all-mpnet-base-v2"
         with pytest.raises(SettingsError, match="default_model"):
             get_embedder_service(default_model="all-MiniLM-L6-v2")
+        first.close()
+        assert get_embedder_service(default_model="all-MiniLM-L6-v2") is not first
     finally:
         swap_embedder_service(before)
 
