@@ -58,7 +58,10 @@ class FakeBackend:
         size = fakes.dimension_of(name)
         # No real model has this fingerprint: fakes and real models never share a vector.
         fingerprint = identity_of(name, fakes.kind, size, roles=fakes.roles)
-        metadata = ModelMetadata(dimension=size, max_seq_length=256, has_roles=fakes.roles)
+        prompts = {"query": "", "document": ""}  # as the fakes themselves have them, loaded
+        metadata = ModelMetadata(
+            dimension=size, max_seq_length=256, prompts=prompts, has_roles=fakes.roles
+        )
         return Identity(name, fingerprint, "float32", metadata, _NO_FILES)
 
     def signature(self, spec: ModelSpec) -> str | None:
