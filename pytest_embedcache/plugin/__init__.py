@@ -40,7 +40,13 @@ from pytest_embedcache.plugin.fixtures import (
     warm_load_speedup,
 )
 from pytest_embedcache.plugin.options import STUB_MISSING, add_options, asked_early, read_ini
-from pytest_embedcache.plugin.waking import DESELECTED, stand_by, tell_of_nothing, wake
+from pytest_embedcache.plugin.waking import (
+    DESELECTED,
+    GATE_MARKER,
+    stand_by,
+    tell_of_nothing,
+    wake,
+)
 
 if TYPE_CHECKING:
     from pytest_embedcache.testing.stub import Stub
@@ -77,7 +83,7 @@ _MARKERS = (
     "embedcache_speedup(over=, at_least=): this benchmark has to be so many times quicker than the "
     "benchmark of that name, in the same run",
 )
-_NAMES = ("embedcache", "embedcache_speedup")
+_NAMES = ("embedcache", GATE_MARKER)
 _STUB: pytest.StashKey[Stub] = pytest.StashKey()
 
 

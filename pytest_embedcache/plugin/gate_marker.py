@@ -12,10 +12,9 @@ import pytest
 from pytest_embedcache.plugin.benchmark import measured_benchmarks, note, why_off
 from pytest_embedcache.plugin.gates import Gates, skip
 from pytest_embedcache.plugin.marker import MarkerError
+from pytest_embedcache.plugin.waking import GATE_MARKER
 
 __all__ = ["Asked", "asked_of", "judge_marked", "skip_unmeasured"]
-
-_NAME = "embedcache_speedup"
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ def asked_of(item: Any) -> Asked | None:
 
     Raises `MarkerError` for one that cannot be read.
     """
-    mark = item.get_closest_marker(_NAME)
+    mark = item.get_closest_marker(GATE_MARKER)
     if mark is None:
         return None
     over, at_least = mark.kwargs.get("over"), mark.kwargs.get("at_least")
@@ -42,7 +41,7 @@ def asked_of(item: Any) -> Asked | None:
     )
     if not good:
         raise MarkerError(
-            f"{item.nodeid}: @pytest.mark.{_NAME} takes over=, the name of another test, and "
+            f"{item.nodeid}: @pytest.mark.{GATE_MARKER} takes over=, the name of another test, and "
             "at_least=, a number above 0"
         )
     return Asked(str(over), float(at_least or 0))

@@ -11,13 +11,12 @@ import pytest
 from pytest_embedcache.plugin import dropin
 from pytest_embedcache.plugin.fixtures import MODEL_FIXTURES
 from pytest_embedcache.plugin.report import LINES, header, summary, write_json
-from pytest_embedcache.plugin.waking import RUN
+from pytest_embedcache.plugin.waking import GATE_MARKER, RUN
 from pytest_embedcache.plugin.xdist import Alone, Controller, role_of
 
 __all__ = ["begin"]
 
 _ROLE = pytest.StashKey[Alone]()
-_MARKER = "embedcache_speedup"
 
 
 def begin(config: pytest.Config) -> None:
@@ -39,7 +38,7 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 
 def _has_gate_marker(item: Any) -> bool:
-    return item.get_closest_marker(_MARKER) is not None
+    return item.get_closest_marker(GATE_MARKER) is not None
 
 
 @pytest.hookimpl(wrapper=True)

@@ -14,7 +14,16 @@ from pytest_embedcache.plugin.options import recorded_on_ci, something_set
 if TYPE_CHECKING:
     from pytest_embedcache.plugin.run import Run
 
-__all__ = ["DESELECTED", "KEY", "RUN", "distributed", "stand_by", "tell_of_nothing", "wake"]
+__all__ = [
+    "DESELECTED",
+    "GATE_MARKER",
+    "KEY",
+    "RUN",
+    "distributed",
+    "stand_by",
+    "tell_of_nothing",
+    "wake",
+]
 
 #: There once the run uses us.
 RUN: pytest.StashKey[Run] = pytest.StashKey()
@@ -22,6 +31,8 @@ RUN: pytest.StashKey[Run] = pytest.StashKey()
 DESELECTED: pytest.StashKey[list[pytest.Item]] = pytest.StashKey()
 #: What controller and worker say to each other, in `workerinput` and `workeroutput`.
 KEY = "embedcache"
+#: The marker of a speed-up gate, by which a run is known to use us.
+GATE_MARKER = "embedcache_speedup"
 
 #: A test's threads may be the first to ask for a model, several at once.
 _LOCK = threading.RLock()

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pytest_embedcache.models.openai.requests import MAX_INPUTS
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -28,7 +30,6 @@ __all__ = [
 
 #: The model that cannot shorten its vectors.
 WHOLE_ONLY = "text-embedding-ada-002"
-MAX_INPUTS = 2048
 
 #: A text, or its tokens.
 Input = str | tuple[int, ...]

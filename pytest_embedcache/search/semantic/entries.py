@@ -174,24 +174,20 @@ class EntryFile:
 
     def rows(self, numbers: Sequence[int]) -> dict[int, Row]:
         """The entries of these numbers, without those that are gone."""
-        found = {}
-        with self._used() as connection:
-            for part in parts(numbers):
-                for columns in connection.execute(
-                    f"SELECT {_COLUMNS} FROM entries WHERE number IN ({marks(part)})", part
-                ):
-                    found[columns[3]] = Row.of(columns)
-        return found
+        return {row.number: row for row in self._where("number", numbers)}
 
     def by_id(self, ids: Sequence[str]) -> dict[str, Row]:
         """The entries of these ids, without those that are not there."""
-        found = {}
+        return {row.id: row for row in self._where("id", ids)}
+
+    def _where(self, column: str, values: Sequence[Any]) -> list[Row]:
+        found = []
         with self._used() as connection:
-            for part in parts(ids):
-                for columns in connection.execute(
-                    f"SELECT {_COLUMNS} FROM entries WHERE id IN ({marks(part)})", part
-                ):
-                    found[columns[0]] = Row.of(columns)
+            for part in parts(values):
+                rows = connection.execute(
+                    f"SELECT {_COLUMNS} FROM entries WHERE {column} IN ({marks(part)})", part
+                )
+                found += [Row.of(columns) for columns in rows]
         return found
 
     def count(self) -> int:
