@@ -50,7 +50,7 @@ def _stand_ins(config: pytest.Config, settings: Settings) -> list[StandIn]:
     stand_ins: list[StandIn] = [
         SentenceTransformers(
             # By name: the run is not there yet.
-            SharedModels(lambda: wake(config).make_registry(), as_in_production),
+            SharedModels(lambda: wake(config).registries.make(), as_in_production),
             replaying=replaying,
             faking=faking,
             without=faking or (replaying and have_recordings(settings.recordings or "")),

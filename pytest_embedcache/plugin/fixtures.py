@@ -59,9 +59,9 @@ def _model_factory(request: pytest.FixtureRequest) -> Callable[..., Any]:
 def _registry(request: pytest.FixtureRequest) -> Iterator[ModelRegistry]:
     """A fresh `ModelRegistry` for one test."""
     run = wake(request.config)
-    registry = run.make_registry()
+    registry = run.registries.make()
     yield registry
-    run.retire(registry)
+    run.registries.retire(registry)
 
 
 def _store(request: pytest.FixtureRequest) -> VectorStore:

@@ -184,14 +184,14 @@ def _registries(run: Run) -> Iterator[Callable[[], Any]]:
     made: list[Any] = []
 
     def make() -> Any:
-        made.append(run.make_registry())
+        made.append(run.registries.make())
         return made[-1]
 
     try:
         yield make
     finally:
         for registry in made:
-            run.retire(registry)
+            run.registries.retire(registry)
 
 
 def _lock(run: Run, until: contextlib.ExitStack) -> None:

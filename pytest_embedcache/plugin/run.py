@@ -6,10 +6,8 @@ import sys
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +18,11 @@ from pytest_embedcache.plugin.counts import Counts, serialize
 from pytest_embedcache.plugin.guard import ModelGuard
 from pytest_embedcache.plugin.process import OwnProcess
 from pytest_embedcache.plugin.recordings import RunRecordings
+from pytest_embedcache.plugin.registries import Registries
 from pytest_embedcache.plugin.table import Mode
 from pytest_embedcache.plugin.waking import DESELECTED
 
 if TYPE_CHECKING:
-    from pytest_embedcache.models.backends import Backend
-    from pytest_embedcache.models.handle import ModelHandle
     from pytest_embedcache.models.registry import ModelRegistry
     from pytest_embedcache.plugin.asked import Asked
     from pytest_embedcache.plugin.gates import Gates
@@ -79,14 +76,10 @@ class Run:
         #: Forbids real models where the option, the marker or a fixture says so.
         self.guard = ModelGuard()
         self._guarding = ExitStack()
-        #: A test's threads may be the first to ask for a model, several at once.
+        self.registries = Registries(self)
+        #: A test's threads may be the first to ask for vectors, several at once.
         self._lock = threading.RLock()
         self._root: str | None = settings.dir
-        self._registries: list[ModelRegistry] = []
-        #: By whether it is of fakes.
-        self._shared: dict[bool, ModelRegistry] = {}
-        self._adopted: tuple[ModelRegistry, Any, Any] | None = None
-        self._retired: list[dict[str, Any]] = []
         self._caches: dict[Mode, VectorCache] = {}
         self._adopted_cache: tuple[VectorCache, TieredStore | None, Policy] | None = None
         #: The models that fixtures gave.
@@ -102,27 +95,13 @@ class Run:
         self._table_before = defaults.backends
         fake = self.settings.mode == Mode.FAKE
         if fake:  # for registries of code under test, too
-            defaults.backends = self._fakes()
+            defaults.backends = self.registries.fakes()
         if self.settings.no_models:
             self._guarding.enter_context(self.guard.set(True))
         self._strategy_before = defaults.strategy
         if "strategy" in self.settings.given:
             defaults.strategy = self.settings.strategy
-        # A conftest, or a module that it imports, may have made them before plugins are configured.
-        registry = sys.modules.get("pytest_embedcache.models.registry")
-        if registry is not None and registry._default is not None:
-            found = self._shared[fake] = registry._default
-            self._adopted = found, found.after_import, found.backends
-            self._registries.append(found)
-            found.after_import = self.process.after_import
-            self.process.before_models()
-            if found.backends is None and not fake:
-                found.make_handle = self._handle
-            found.backends = self._fakes() if fake else self._table(found.backends)
-            if fake:
-                found.clear()  # what a conftest has loaded is real
-            if found.stats().loads:
-                self.process.after_import(False)
+        self.registries.adopt()
         api = sys.modules.get("pytest_embedcache.vectors.api")
         if api is not None and api._default is not None:
             self._adopt_cache(api._default)
@@ -147,14 +126,7 @@ class Run:
         defaults.set_factories(*self._before)
         defaults.backends = self._table_before
         defaults.strategy = self._strategy_before
-        if self._adopted is not None:
-            found, hook, backends = self._adopted
-            found.after_import, found.backends = hook, backends
-            vars(found).pop("make_handle", None)
-        else:
-            registry = sys.modules.get("pytest_embedcache.models.registry")
-            if registry is not None and registry._default in self._shared.values():
-                registry.swap_default_registry(None)
+        self.registries.leave()
         self.process.put_back()
         for cache in self._caches.values():
             cache.close()
@@ -168,72 +140,13 @@ class Run:
         if self.host is not None:
             self.host.close()
         # A process that goes on has no use for the models, and pytest keeps its config for ever.
-        self._shared.clear()
-        self._registries.clear()
+        self.registries.clear()
         self._caches.clear()
         self._given.clear()
 
     def shared_registry(self) -> ModelRegistry:
         """The registry of code under test: the process's default one."""
-        return self._registry(Mode(self.settings.mode))
-
-    def _registry(self, mode: Mode) -> ModelRegistry:
-        """That of fixtures in this mode: one of real models, and one of fakes."""
-        fake = mode is Mode.FAKE
-        with self._lock:
-            if fake not in self._shared:
-                # By name, since a test's fakes stand in for a table that is left open: what a
-                # session fixture keeps is real, whichever test asks for it first.
-                table = self._fakes() if fake else self._table(None)
-                made = self._shared[fake] = self._made(self.root, table)
-                if not fake:
-                    made.make_handle = self._handle
-            return self._shared[fake]
-
-    def _handle(self, *asked: Any, **given: Any) -> ModelHandle:
-        """Of a model that a text is missing of; a host may have it."""
-        from pytest_embedcache.plugin.host import handle_of
-
-        return handle_of(self, *asked, **given)
-
-    def make_registry(self) -> ModelRegistry:
-        """A registry whose counts are in the summary; of fakes, while there are any."""
-        return self._made(None if self.fakes else self.root, None)
-
-    def _made(self, cache_dir: str | None, backends: Mapping[str, Backend] | None) -> ModelRegistry:
-        from pytest_embedcache.models.registry import ModelRegistry
-
-        self.process.before_models()
-        registry = ModelRegistry(
-            cache_dir=cache_dir,
-            backends=backends,
-            after_import=self.process.after_import,
-            idle_timeout=self.settings.model_timeout,
-        )
-        self._registries.append(registry)
-        return registry
-
-    def _table(self, backends: Mapping[str, Backend] | None) -> Mapping[str, Backend]:
-        """`backends`, or the package's own; in a distributed run all workers mean one model."""
-        from pytest_embedcache.models.backends import BACKENDS
-
-        table = BACKENDS if backends is None else backends
-        if self.name is None:
-            return table
-        from pytest_embedcache.plugin.pins import PinnedBackends, Pins
-
-        return PinnedBackends(table, Pins(self.directory(), self.name))
-
-    def _fakes(self) -> Mapping[str, Backend]:
-        from pytest_embedcache.plugin.fakes import fake_backends
-
-        return fake_backends(self)
-
-    def retire(self, registry: ModelRegistry) -> None:
-        """Keep a registry's counts, and let it and its models go."""
-        registry.clear()
-        self._registries.remove(registry)
-        self._retired += registry.stats().as_dict()["models"]
+        return self.registries.shared(Mode(self.settings.mode))
 
     def default_cache(self) -> VectorCache:
         """The vectors of code under test: those of the run's mode."""
@@ -281,7 +194,7 @@ class Run:
 
             wanted = read(self.settings, asked)
             cache = self.cache(wanted.mode)
-        registry = self._registry(wanted.mode)
+        registry = self.registries.shared(wanted.mode)
         model = by_strategy(registry, cache, wanted.spec, wanted.strategy, named=wanted.named)
         if model not in self._given:
             use = self._given[model] = _Use(model.name, model.spec.device or "auto")
@@ -324,7 +237,6 @@ class Run:
         """What happened in this process."""
         from pytest_embedcache import notices
 
-        stats = (registry.stats().as_dict()["models"] for registry in self._registries)
         uses: Counter[tuple[str, str]] = Counter()
         for model, use in self._given.items():
             use.device = model.spec.device or use.device
@@ -332,7 +244,7 @@ class Run:
             if use.count:
                 uses[use.name, use.device] += use.count
         counts = serialize(
-            chain(self._retired, *stats),
+            self.registries.rows(),
             uses,
             (cache.tallies.as_dict() for cache in self._caches.values()),
             threads=self.process.threads,

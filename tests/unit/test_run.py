@@ -183,7 +183,7 @@ def test_nobody_listens_for_waits_before_a_model_is_asked_for_or_after_the_run(
         run = make()
         assert log.handlers == before
         run.shared_registry()
-        run.make_registry()
+        run.registries.make()
         assert len(log.handlers) == len(before) + 1
         run.stop()
         assert log.handlers == before
