@@ -57,7 +57,7 @@ def _status(options: argparse.Namespace) -> int:
     for address in known():
         row: dict[str, Any] = {"address": str(address.path), "kept": _is_kept(address)}
         try:
-            found.append(row | ask_once(address, {"do": "stats"}, foreign=True))
+            found.append(row | ask_once(address, {"do": "stats"}))
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as error:
@@ -118,7 +118,7 @@ def _stop(options: argparse.Namespace) -> int:
         if not (options.all or _is_kept(address)):
             continue
         try:
-            told = ask_once(address, {"do": "stop"}, foreign=True)
+            told = ask_once(address, {"do": "stop"})
         except (FileNotFoundError, ConnectionRefusedError):
             continue  # it was killed; the next start sweeps up
         except (OSError, ValueError) as error:

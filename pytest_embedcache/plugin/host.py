@@ -12,6 +12,7 @@ from pytest_embedcache.models.host.address import Address, address_of, any_kept
 from pytest_embedcache.models.host.link import Link, ask_once
 from pytest_embedcache.models.host.process import Job
 from pytest_embedcache.models.host.starting import start_at
+from pytest_embedcache.models.host.surroundings import Surroundings
 from pytest_embedcache.spec import ModelSpec
 from pytest_embedcache.words import count, seconds, times
 
@@ -45,7 +46,10 @@ class RunHost:
         self._keeps = run.settings.host == "keep"
         #: With one worker there is nothing to share.
         self._starts = self._keeps or (run.owner is not None and run.workers > 1)
-        self.link = Link(self._addresses, self._start if self._starts else None)
+        # As the run began: a test may be in the middle of whatever it does to its process.
+        self._around = Surroundings(*run.began)
+        start = self._start if self._starts else None
+        self.link = Link(self._addresses, start, around=self._around)
 
     def counts(self) -> Counts:
         """What this process asked the host for; nothing where it never found one."""
@@ -59,9 +63,11 @@ class RunHost:
         self.link.close()
 
     def _addresses(self) -> Sequence[Address]:
-        found = [address_of(self._run.root)] if self._keeps or any_kept() else []
+        root, around = self._run.root, self._around
+        kept = self._keeps or any_kept(around)
+        found = [address_of(root, around=around)] if kept else []
         if self._starts and not self._keeps:
-            found.append(address_of(self._run.root, self._run.name))
+            found.append(address_of(root, self._run.name, around=around))
         return found
 
     def _start(self) -> None:
@@ -82,15 +88,16 @@ class RunHost:
             model_timeout=settings.model_timeout,
             threads=threads,
         )
-        start_at(address, job)
+        start_at(address, job, self._around)
 
 
 def end_host(run: Run, name: str) -> dict[str, Any] | None:
     """End the host of the run of this name, and return what it did; None where there is none."""
     if run.settings.host != "auto":
         return None
+    around = Surroundings(*run.began)
     with contextlib.suppress(OSError, ValueError):
-        return ask_once(address_of(run.root, name), {"do": "stop"})
+        return ask_once(address_of(run.root, name, around=around), {"do": "stop"}, around=around)
     return None
 
 

@@ -20,7 +20,7 @@ from pytest_embedcache.plugin.process import OwnProcess
 from pytest_embedcache.plugin.recordings import RunRecordings
 from pytest_embedcache.plugin.registries import Registries
 from pytest_embedcache.plugin.table import Mode
-from pytest_embedcache.plugin.waking import DESELECTED
+from pytest_embedcache.plugin.waking import BEGAN, DESELECTED, surroundings
 
 if TYPE_CHECKING:
     from pytest_embedcache.models.registry import ModelRegistry
@@ -67,6 +67,8 @@ class Run:
         self.fakes: FakeSentenceTransformers | None = None
         #: Tests that were collected and deselected.
         self.left_out = config.stash[DESELECTED] if config else []
+        #: What this process had around it when the run began.
+        self.began = config.stash[BEGAN] if config else surroundings()
         self.workers = workers
         #: The process with which a distributed run ends, where it is on this machine.
         self.owner: int | None = None

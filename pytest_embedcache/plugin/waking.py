@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
@@ -15,18 +16,22 @@ if TYPE_CHECKING:
     from pytest_embedcache.plugin.run import Run
 
 __all__ = [
+    "BEGAN",
     "DESELECTED",
     "GATE_MARKER",
     "KEY",
     "RUN",
     "distributed",
     "stand_by",
+    "surroundings",
     "tell_of_nothing",
     "wake",
 ]
 
 #: There once the run uses us.
 RUN: pytest.StashKey[Run] = pytest.StashKey()
+#: Variables and `sys.path` at the start, before a test has changed anything: a host has these.
+BEGAN: pytest.StashKey[tuple[dict[str, str], list[str]]] = pytest.StashKey()
 #: Tests that were collected and deselected, which somebody may want to know later.
 DESELECTED: pytest.StashKey[list[pytest.Item]] = pytest.StashKey()
 #: What controller and worker say to each other, in `workerinput` and `workeroutput`.
@@ -40,6 +45,7 @@ _LOCK = threading.RLock()
 
 def stand_by(config: pytest.Config) -> None:
     """Begin now where something is set, or was used already; else when something of ours is."""
+    config.stash[BEGAN] = surroundings()
     config.stash[DESELECTED] = []
     if _sent(config) if hasattr(config, "workerinput") else _set(config):
         wake(config)
@@ -52,6 +58,11 @@ def stand_by(config: pytest.Config) -> None:
         defaults.set_factories(*before)
 
     config.add_cleanup(put_back)
+
+
+def surroundings() -> tuple[dict[str, str], list[str]]:
+    """Variables and `sys.path`, as they are now."""
+    return dict(os.environ), list(sys.path)
 
 
 def wake(config: pytest.Config) -> Run:

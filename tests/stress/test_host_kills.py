@@ -61,6 +61,10 @@ def test_no_vector_is_wrong_and_no_process_stays(
             if number:  # in the first nobody is killed
                 hosts |= kill_after(draw.random() * 0.1, address)
             for worker in herd:
+                assert worker.stdin is not None
+                worker.stdin.write("\n")
+                worker.stdin.flush()
+            for worker in herd:
                 assert worker.stdout is not None
                 told.append(json.loads(worker.stdout.readline()))
         for worker in herd:

@@ -19,15 +19,20 @@ from support.light import vector_of
 
 
 def main(address: str, owner: str, *models: str) -> None:
-    """A line on standard input is a round's seed; the answer is what came of it."""
+    """A line on standard input is a round's seed; the answer is what came of it.
+
+    Before the last texts it waits for another line, after which the host has been killed.
+    """
     starting.COMMAND = LIGHT_HOST
     place = Address(Path(address))
     job = Job(address, str(Path(models[0]).parent), owner=int(owner))
-    for line in sys.stdin:
+    while line := sys.stdin.readline():
         draw = random.Random(int(line) * 1000 + os.getpid() % 1000)
         worker = Worker(place, start=lambda: start_at(place, job), silence=20)
         wrong = errors = 0
-        for _ in range(30):
+        for number in range(30):
+            if number == 25:
+                sys.stdin.readline()
             path = Path(draw.choice(models))
             # Some are everybody's, at the same time.
             texts = [f"{line} {draw.randrange(40)}" for _ in range(draw.randint(1, 5))]

@@ -241,13 +241,15 @@ def hosted(registry: ModelRegistry, address: str | os.PathLike[str] | None = Non
     """
     from pytest_embedcache.models.host.address import Address, address_of
     from pytest_embedcache.models.host.link import Link
+    from pytest_embedcache.models.host.surroundings import Surroundings
 
+    around = Surroundings.now()
     if address is None:
-        found = address_of(str(registry.artifacts.directory.parent))
+        found = address_of(str(registry.artifacts.directory.parent), around=around)
     else:
         path = Path(address).absolute()
         found = Address(path, unix=path.suffix != ".port")
-    registry.make_handle = asking(Link(lambda: [found]))
+    registry.make_handle = asking(Link(lambda: [found], around=around))
     return registry
 
 

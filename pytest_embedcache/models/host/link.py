@@ -13,17 +13,17 @@ from typing import Any
 
 from pytest_embedcache import notices
 from pytest_embedcache.errors import EmbedCacheError, HostError, HostLostError
-from pytest_embedcache.models.host.address import Address, environment, private_directory
+from pytest_embedcache.models.host.address import Address, private_directory
+from pytest_embedcache.models.host.patient import Patient
+from pytest_embedcache.models.host.surroundings import Surroundings
 from pytest_embedcache.models.host.wire import Message, greet, receive, send
 
 __all__ = ["Link", "ask_once", "connect", "patience"]
 
 #: Of what a host has to say when it is asked once.
 _TO_ANSWER = 5.0
-#: Seconds of silence after which a host is lost; while it computes it gives a sign every second.
+#: Seconds of silence that are borne; while a host computes it gives a sign every second.
 SILENCE = 15.0
-#: Times that, in which nothing is done though there are signs.
-_STANDS_STILL = 20
 _RAISED: dict[str, type[Exception]] = {e.__name__: e for e in (ValueError, TypeError)}
 
 
@@ -35,7 +35,7 @@ def patience() -> float:
     return SILENCE
 
 
-def connect(address: Address, *, timeout: float = _TO_ANSWER) -> tuple[socket.socket, Message]:
+def connect(address: Address, *, timeout: float = _TO_ANSWER) -> tuple[Patient, Message]:
     """A connection to the host at this address, and what it says of itself.
 
     Raises `ConnectionError` for one of another protocol or environment, and for somebody else who
@@ -54,21 +54,22 @@ def connect(address: Address, *, timeout: float = _TO_ANSWER) -> tuple[socket.so
     try:
         sock.settimeout(timeout)
         sock.connect(target)
-        said = greet(sock, secret)
+        patient = Patient(sock, timeout)
+        said = greet(patient, secret)
     except BaseException:
         sock.close()
         raise
-    return sock, said
+    return patient, said
 
 
-def ask_once(address: Address, message: Message, *, foreign: bool = False) -> Message:
-    """What the host at this address answers; with `foreign`, one of another environment, too.
+def ask_once(address: Address, message: Message, *, around: Surroundings | None = None) -> Message:
+    """What the host at this address answers; with `around`, only one of that environment.
 
     Raises `OSError` where there is none, or it is silent.
     """
     sock, said = connect(address)
     with contextlib.closing(sock):
-        if not foreign and said.get("environment") != environment():
+        if around is not None and said.get("environment") != around.environment:
             raise ConnectionError("it is of another environment")
         send(sock, message)
         while "busy" in (answer := receive(sock)[0]):
@@ -84,7 +85,8 @@ class Link:
         start: Starts one at the last of them, and returns when it listens; raises `HostError`, or
             `OSError`. None where none is to be started.
         worker: Under which name this process asks.
-        silence: Seconds after which a host that says nothing is lost.
+        silence: Seconds after which a host that says nothing, and is not at work, is lost.
+        around: Whose vectors a host has to have; None is for those of this process now.
 
     Attributes:
         asked: Texts that a host was asked for.
@@ -99,6 +101,7 @@ class Link:
         *,
         worker: str = "main",
         silence: float | None = None,
+        around: Surroundings | None = None,
     ) -> None:
         self.worker = worker
         self.asked = 0
@@ -107,13 +110,14 @@ class Link:
         self._addresses = addresses
         self._start = start
         self._silence = patience() if silence is None else silence
+        self._around = around or Surroundings.now()
         self._found: Address | None = None
         self._renew()
 
     def _renew(self) -> None:
         self._process = os.getpid()
         self._lock = threading.Lock()
-        self._free: list[socket.socket] = []
+        self._free: list[Patient] = []
 
     def find(self) -> bool:
         """Whether there is a host now; starts one where that is wanted. It is said once if not."""
@@ -136,7 +140,7 @@ class Link:
         for address in self._addresses():
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 sock, said = connect(address)
-                if said.get("environment") != environment():
+                if said.get("environment") != self._around.environment:
                     sock.close()
                     continue
                 self.pid = int(said["pid"])
@@ -181,9 +185,9 @@ class Link:
         return answer, rest
 
     def _exchange(
-        self, sock: socket.socket, message: Message, payload: bytes
+        self, sock: Patient, message: Message, payload: bytes
     ) -> tuple[Message, bytearray]:
-        sock.settimeout(self._silence)
+        sock.silence = self._silence
         send(sock, message, payload)
         progress, since = None, time.monotonic()
         while True:
@@ -192,7 +196,7 @@ class Link:
                 return answer, rest
             if answer["busy"] != progress:
                 progress, since = answer["busy"], time.monotonic()
-            elif time.monotonic() - since > self._silence * _STANDS_STILL:
+            elif time.monotonic() - since > sock.most:
                 raise TimeoutError("it gives signs of life, and does nothing")
 
     def close(self) -> None:

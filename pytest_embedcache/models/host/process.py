@@ -17,13 +17,17 @@ from pathlib import Path
 from typing import Any, Self
 
 from pytest_embedcache.files import write_atomically
-from pytest_embedcache.models.host.address import Address, environment
+from pytest_embedcache.models.host.address import Address
 from pytest_embedcache.models.host.holding import Holding
 from pytest_embedcache.models.host.lifeline import is_over
 from pytest_embedcache.models.host.serving import BEAT, Server
+from pytest_embedcache.models.host.surroundings import Surroundings
 from pytest_embedcache.models.registry import ModelRegistry
 
-__all__ = ["Job", "Life", "main"]
+__all__ = ["SIGN", "Job", "Life", "main"]
+
+#: Before each line that a host says: whatever is imported before it may print something, too.
+SIGN = "embedcache-host: "
 
 #: Seconds between two looks at whether it is of use.
 _TICK = 0.2
@@ -102,7 +106,8 @@ class Life:
         self._over = None if owner is None else is_over(owner)
         self._ending = threading.Event()
         secret = os.urandom(32)
-        self.server = Server(Holding(registry), secret, environment(), self._ending.set)
+        environment = Surroundings.now().environment
+        self.server = Server(Holding(registry), secret, environment, self._ending.set)
         write_atomically(address.secret, secret)
         self._listener = _listen(address)
         self._mine = _identity(address)
@@ -183,11 +188,11 @@ def _identity(address: Address) -> tuple[int, int] | None:
 
 
 def main(told: Mapping[str, Any]) -> None:
-    """A host's whole process; says its id and `ready`, or why there is none, in two lines."""
+    """A host's whole process; says its id, and then `ready` or why there is none."""
     job = Job.from_dict(told)
     if hasattr(os, "fork") and os.fork():
         os._exit(0)  # whoever started it has no child to wait for
-    print(os.getpid(), flush=True)
+    _say(str(os.getpid()))
     with contextlib.suppress(ValueError, AttributeError):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     registry = ModelRegistry(
@@ -197,15 +202,19 @@ def main(told: Mapping[str, Any]) -> None:
         address = Address(Path(job.path))
         life = Life(address, registry, owner=job.owner, idle=job.idle)
     except OSError as error:
-        print(f"{type(error).__name__}: {error}", flush=True)
+        _say(f"{type(error).__name__}: {error}")
         os._exit(1)
-    print("ready", flush=True)
+    _say("ready")
     _close_output()
     try:
         life.run()
     finally:
         # Past the threads that are still computing for somebody who is gone.
         os._exit(0)
+
+
+def _say(word: str) -> None:
+    print(f"\n{SIGN}{word}", flush=True)
 
 
 def _close_output() -> None:

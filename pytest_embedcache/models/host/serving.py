@@ -27,8 +27,8 @@ __all__ = ["BEAT", "Server"]
 
 #: Seconds between two signs of life.
 BEAT = 1.0
-#: Seconds in which somebody has to say who he is.
-_TO_GREET = 5.0
+#: Seconds in which somebody has to say who he is; a worker may wait for a processor.
+_TO_GREET = 60.0
 _FIELDS = {field.name for field in fields(ModelSpec) if field.init} - {"token"}
 
 

@@ -11,12 +11,14 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import IO
 
 from pytest_embedcache.errors import HostLostError
 from pytest_embedcache.models.host.address import Address, known, private_directory
 from pytest_embedcache.models.host.link import connect
-from pytest_embedcache.models.host.process import Job
+from pytest_embedcache.models.host.process import SIGN, Job
+from pytest_embedcache.models.host.surroundings import Surroundings
 from pytest_embedcache.models.locking import machine_lock
 
 __all__ = ["COMMAND", "start", "start_at"]
@@ -39,8 +41,10 @@ COMMAND = (
 )
 
 
-def start_at(address: Address, job: Job) -> None:
+def start_at(address: Address, job: Job, around: Surroundings | None = None) -> None:
     """Start a host at an address, unless somebody else has done so meanwhile.
+
+    It has the surroundings that are given; None is for those of this process now.
 
     Raises `HostError`, `LockTimeoutError`, or `OSError`.
     """
@@ -53,13 +57,13 @@ def start_at(address: Address, job: Job) -> None:
             raise HostLostError("it does not answer") from error
         except (OSError, ValueError):
             pass
-        sweep()
-        start(job)
+        sweep(address.path.parent)
+        start(job, around)
 
 
-def sweep() -> None:
-    """Remove what hosts have left that were killed long ago."""
-    for address in known():
+def sweep(folder: Path) -> None:
+    """Remove what hosts have left there that were killed long ago."""
+    for address in known(folder):
         with contextlib.suppress(FileNotFoundError):
             # A younger one may be about to be replaced by its next host.
             if time.time() - address.path.stat().st_mtime < _ABANDONED:
@@ -73,14 +77,20 @@ def sweep() -> None:
             pass  # slow, or of another kind: it is not ours to judge
 
 
-def start(job: Job, *, command: Sequence[str] | None = None, patience: float = PATIENCE) -> None:
+def start(
+    job: Job,
+    around: Surroundings | None = None,
+    *,
+    command: Sequence[str] | None = None,
+    patience: float = PATIENCE,
+) -> None:
     """Start a host; it listens when this returns.
 
-    Raises `HostLostError` where it does not come to that in `patience` seconds.
+    Its surroundings are as in `start_at`. Raises `HostLostError` where it does not come to that in
+    `patience` seconds.
     """
-    # A Path in sys.path, which Python ignores, cannot be told.
-    path: list[object] = [*sys.path]
-    told = {"job": job.as_dict(), "path": [part for part in path if isinstance(part, str)]}
+    around = around or Surroundings.now()
+    told = {"job": job.as_dict(), "path": around.path}
     try:
         process = subprocess.Popen(
             command or COMMAND,
@@ -88,7 +98,7 @@ def start(job: Job, *, command: Sequence[str] | None = None, patience: float = P
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             cwd=os.path.abspath(os.sep),  # it keeps nobody from removing a directory
-            env=_PATIENT | os.environ,
+            env=_PATIENT | around.variables,
             start_new_session=True,
         )
     except OSError as error:
@@ -120,7 +130,11 @@ def start(job: Job, *, command: Sequence[str] | None = None, patience: float = P
 
 
 def _read(output: IO[bytes], said: list[str]) -> None:
-    """The host's process, and whether it is ready, a line each."""
+    """The host's process, and whether it is ready: what it says after its sign."""
     with output:
-        for line in (output.readline, output.readline):
-            said.append(line().decode("utf-8", "replace").strip())
+        for line in output:
+            sign, found, word = line.decode("utf-8", "replace").strip().partition(SIGN)
+            if found and not sign:
+                said.append(word)
+            if len(said) == 2:
+                return  # what is printed later is nobody's affair

@@ -11,10 +11,9 @@ import hashlib
 import hmac
 import json
 import os
-import socket
 import struct
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_embedcache.errors import HostError
 
@@ -38,6 +37,17 @@ __all__ = [
 PROTOCOL = 1
 Message = dict[str, Any]
 
+
+class Connection(Protocol):
+    """As much of a socket as is used."""
+
+    def recv_into(self, buffer: memoryview, /) -> int:
+        """Bytes that came, 0 at the end."""
+
+    def sendall(self, data: bytes, /) -> None:
+        """Send all of it."""
+
+
 _HEAD = struct.Struct("<4sIQ")
 _MAGIC = b"EMBC"
 #: Bytes that a peer is believed to mean: 2 GiB of texts or vectors, 64 MiB around them.
@@ -48,7 +58,7 @@ _STRANGER = 4096
 _DTYPES = {"<f4": 4, "<f2": 2}
 
 
-def send(sock: socket.socket, message: Message, payload: bytes = b"") -> None:
+def send(sock: Connection, message: Message, payload: bytes = b"") -> None:
     """Send one frame. Raises `OSError`."""
     told = json.dumps(message, separators=(",", ":")).encode()
     sock.sendall(_HEAD.pack(_MAGIC, len(told), len(payload)) + told)
@@ -56,7 +66,7 @@ def send(sock: socket.socket, message: Message, payload: bytes = b"") -> None:
         sock.sendall(payload)
 
 
-def receive(sock: socket.socket, *, known: bool = True) -> tuple[Message, bytearray]:
+def receive(sock: Connection, *, known: bool = True) -> tuple[Message, bytearray]:
     """The next frame; from one who is not `known` only a small one.
 
     Raises `ConnectionError` at the end, or for what is no frame; `OSError` as sockets do.
@@ -74,7 +84,7 @@ def receive(sock: socket.socket, *, known: bool = True) -> tuple[Message, bytear
     return message, _exactly(sock, size)
 
 
-def _exactly(sock: socket.socket, count: int) -> bytearray:
+def _exactly(sock: Connection, count: int) -> bytearray:
     found = bytearray(count)
     view = memoryview(found)
     while view:
@@ -133,7 +143,7 @@ def unpack_rows(message: Message, payload: bytearray, count: int) -> np.ndarray:
     return found
 
 
-def welcome(sock: socket.socket, secret: bytes, environment: str) -> bool:
+def welcome(sock: Connection, secret: bytes, environment: str) -> bool:
     """The host's side: whether the other one knows the secret, and is of the same environment.
 
     Somebody who does not know it learns nothing but a random number. Raises `OSError`.
@@ -149,7 +159,7 @@ def welcome(sock: socket.socket, secret: bytes, environment: str) -> bool:
     return True
 
 
-def greet(sock: socket.socket, secret: bytes) -> Message:
+def greet(sock: Connection, secret: bytes) -> Message:
     """The worker's side: what the host says of itself, `environment` and `pid`.
 
     Raises `ConnectionError` where it is of another protocol or does not know the secret.

@@ -25,7 +25,7 @@ from pytest_embedcache.models.host.address import Address, address_of, known
 from pytest_embedcache.models.host.holding import Holding
 from pytest_embedcache.models.host.lifeline import is_over
 from pytest_embedcache.models.host.link import ask_once, connect
-from pytest_embedcache.models.host.process import Job
+from pytest_embedcache.models.host.process import SIGN, Job
 from pytest_embedcache.models.host.starting import start, start_at, sweep
 from pytest_embedcache.models.host.wire import receive, send
 
@@ -98,9 +98,11 @@ def test_a_host_without_anybody_to_watch_goes_by_its_connections(
 ) -> None:
     """Where the system cannot tell that a process has ended."""
     monkeypatch.setattr(life, "is_over", lambda process: None)
-    monkeypatch.setattr(life, "ALONE", 0.3)
     host = LocalHost(run_address(), owner=1)
     sock, _ = connect(host.address)
+    send(sock, {"do": "stats"})
+    assert receive(sock)[0]["peers"] == 1
+    monkeypatch.setattr(life, "ALONE", 0.0)
     host._thread.join(0.6)
     assert host._thread.is_alive()
     sock.close()
@@ -170,8 +172,8 @@ def test_starters_at_one_time_have_one_host(place: Path, light: None, bert: Path
     ("code", "why"),
     [
         ("pass", "it ended at once"),
-        ("print(1); print('OSError: no room')", "no room"),
-        ("import time; print(2**30, flush=True); time.sleep(600)", "not ready in 1 s"),
+        (f"print('{SIGN}1'); print('{SIGN}OSError: no room')", "no room"),
+        (f"import time; print('{SIGN}{2**30}', flush=True); time.sleep(600)", "not ready in 1 s"),
     ],
     ids=["ends", "fails", "hangs"],
 )
@@ -180,6 +182,19 @@ def test_a_host_that_does_not_start_says_why(place: Path, code: str, why: str) -
     job = Job(str(run_address().path), str(place))
     with pytest.raises(HostLostError, match=why):
         start(job, command=(sys.executable, "-c", code), patience=1.0 if "1 s" in why else 60.0)
+
+
+@posix
+def test_what_is_printed_before_a_host_begins_is_not_its_own(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a `.pth` file, a sitecustomize or a library; with an end of the line, or without."""
+    *options, code = LIGHT_HOST
+    noise = "print('hello', 17); print('ready'); print('and on', end=''); "
+    monkeypatch.setattr(starting, "COMMAND", (*options, noise + code))
+    address = run_address()
+    start_at(address, Job(str(address.path), str(place), owner=os.getpid()))
+    assert ended(ask_once(address, {"do": "stop"})["pid"])
 
 
 def test_what_killed_hosts_left_is_swept_away(place: Path) -> None:
@@ -194,7 +209,7 @@ def test_what_killed_hosts_left_is_swept_away(place: Path) -> None:
         os.utime(dead.path, (when, when))
     os.utime(alive.address.path, (0, 0))
     assert len(known()) == 3
-    sweep()
+    sweep(place / f"embedcache-{os.getuid()}")
     assert set(known()) == {alive.address, run_address("young")}
     alive.hang_up()
 
