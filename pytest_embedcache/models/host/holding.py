@@ -102,20 +102,24 @@ class Holding:
             HostError: It is another model than the worker means.
             EmbedCacheError: It cannot be loaded.
         """
+        ticket = f"{fingerprint}.{signature}.{spec.backend}.{spec.form}.{spec.device}.{spec.dtype}"
+        # What one worker has seen in these files, another one need not have looked up again.
+        held = self._held.get(ticket) or self._found(spec, fingerprint, signature, ticket)
+        if not held.handle.is_loaded:
+            self._make_room(held.handle.metadata.size)
+        with held.handle.held():
+            held.check()
+        self._step()
+        return ticket, held
+
+    def _found(self, spec: ModelSpec, fingerprint: str, signature: str, ticket: str) -> Held:
         identity = self.registry.identify(spec)
         if (identity.fingerprint, identity.signature) != (fingerprint, signature):
             raise HostError("the model's files are not those that the worker sees")
         self._step()
         handle = self.registry.handle(spec)
-        ticket = f"{fingerprint}.{signature}.{spec.backend}.{spec.form}.{spec.device}.{spec.dtype}"
         with self._lock:
-            held = self._held.setdefault(ticket, Held(handle, signature, self._step))
-        if not handle.is_loaded:
-            self._make_room(identity.metadata.size)
-        with handle.held():
-            held.check()
-        self._step()
-        return ticket, held
+            return self._held.setdefault(ticket, Held(handle, signature, self._step))
 
     def rows(
         self, ticket: str, texts: list[str], options: dict[str, Any], worker: str

@@ -51,6 +51,20 @@ def test_vectors_and_keys_are_those_that_the_worker_would_have_made(
     assert notices.counts() == {}
 
 
+def test_the_host_looks_once_which_model_it_is(
+    host: LocalHost, worker: MakeWorker, bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of files that are as they were, a second worker's word is enough."""
+    asked: list[ModelSpec] = []
+    identify = host.registry.identify
+    monkeypatch.setattr(
+        host.registry, "identify", lambda spec: asked.append(spec) or identify(spec)
+    )
+    for text in ("a cat", "a dog"):
+        assert np.array_equal(worker().model(bert).encode([text]), expected(bert, [text]))
+    assert len(asked) == 1
+
+
 def test_the_store_answers_before_the_host(host: LocalHost, worker: MakeWorker, bert: Path) -> None:
     """Where every vector is found no host is even looked for."""
     first = worker()
