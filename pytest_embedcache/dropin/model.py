@@ -7,9 +7,7 @@ no other instance sees, and whose vectors are neither read from the store nor wr
 
 from __future__ import annotations
 
-import contextlib
 import copy
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pytest_embedcache.dropin.metaclass import StandInType
@@ -17,6 +15,7 @@ from pytest_embedcache.dropin.pickled import again, pickled
 from pytest_embedcache.dropin.probes import is_probe
 from pytest_embedcache.dropin.state import STATE, State, become_real, state_of
 from pytest_embedcache.dropin.view import NAMES
+from pytest_embedcache.vectors.truncating import Truncating
 
 if TYPE_CHECKING:
     from pytest_embedcache.dropin.sentence_transformers import SentenceTransformers
@@ -32,7 +31,7 @@ _POSITIONAL = (
 )
 
 
-class Model(metaclass=StandInType):
+class Model(Truncating, metaclass=StandInType):
     """Accepts and returns what a `SentenceTransformer` does; see `docs/drop-in.md`."""
 
     if TYPE_CHECKING:
@@ -161,22 +160,6 @@ class Model(metaclass=StandInType):
     def cpu(self) -> Any:
         """As `to("cpu")`."""
         return self.to("cpu")
-
-    @contextlib.contextmanager
-    def truncate_embeddings(self, truncate_dim: int | None) -> Iterator[None]:
-        """Inside, vectors are cut to this dimension."""
-        before: int | None = self.__getattr__("truncate_dim")
-        self.truncate_dim = truncate_dim
-        try:
-            yield
-        finally:
-            self.truncate_dim = before
-
-    @contextlib.contextmanager
-    def truncate_sentence_embeddings(self, truncate_dim: int | None) -> Iterator[None]:
-        """The older name."""
-        with self.truncate_embeddings(truncate_dim):
-            yield
 
     def __getattr__(self, name: str) -> Any:
         if is_probe(name):

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
 from pytest_embedcache.testing.faults import Faults
 from pytest_embedcache.testing.spy import Call, Spy
+from pytest_embedcache.vectors.truncating import Truncating
 
 __all__ = ["FakeInterface"]
 
 
-class FakeInterface:
+class FakeInterface(Truncating):
     """Of a fake that has `dimension`, `spy`, and `encode` with its two roles."""
 
     #: By this, code that loads real models knows that it has not got one.
@@ -22,7 +22,6 @@ class FakeInterface:
         dimension: int
         device: str
         spy: Spy
-        truncate_dim: int | None
         max_seq_length: int
         similarity_fn_name: str
         encode: Callable[..., Any]
@@ -57,21 +56,6 @@ class FakeInterface:
     def get_max_seq_length(self) -> int:
         """In tokens; a fake cuts nothing."""
         return self.max_seq_length
-
-    @contextlib.contextmanager
-    def truncate_embeddings(self, truncate_dim: int | None) -> Iterator[None]:
-        """Inside the block `encode` cuts vectors to this dimension, unless the call says."""
-        before, self.truncate_dim = self.truncate_dim, truncate_dim
-        try:
-            yield
-        finally:
-            self.truncate_dim = before
-
-    @contextlib.contextmanager
-    def truncate_sentence_embeddings(self, truncate_dim: int | None) -> Iterator[None]:
-        """The older name of `truncate_embeddings`."""
-        with self.truncate_embeddings(truncate_dim):
-            yield
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
         """Each with each: shape (n, m); a tensor where torch is installed, as a model's is."""

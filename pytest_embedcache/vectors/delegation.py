@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from pytest_embedcache.models.metadata import ModelMetadata
 from pytest_embedcache.models.roles import prompts_as_loaded
 from pytest_embedcache.spec import ModelSpec
 from pytest_embedcache.vectors.source import ModelSource
+from pytest_embedcache.vectors.truncating import Truncating
 
 __all__ = ["Delegating"]
 
@@ -33,7 +33,7 @@ _ALONE = frozenset(("preprocess", "tokenize"))
 _NOT_THE_MODELS = ("_repr_", "_ipython_", "_source")
 
 
-class Delegating:
+class Delegating(Truncating):
     """Everything of the model that the class before it does not have itself.
 
     State (`max_seq_length`, `prompts`, …) is answered from the model's files while it is not
@@ -98,22 +98,6 @@ class Delegating:
     def eval(self) -> Any:
         """Itself: `encode` always computes in this mode."""
         return self
-
-    @contextlib.contextmanager
-    def truncate_embeddings(self, truncate_dim: int | None) -> Iterator[None]:
-        """Inside the block `encode` cuts vectors to this dimension, unless the call says."""
-        before: int | None = self._state_of("truncate_dim")
-        self.truncate_dim = truncate_dim
-        try:
-            yield
-        finally:
-            self.truncate_dim = before
-
-    @contextlib.contextmanager
-    def truncate_sentence_embeddings(self, truncate_dim: int | None) -> Iterator[None]:
-        """The older name of `truncate_embeddings`."""
-        with self.truncate_embeddings(truncate_dim):
-            yield
 
     def __getattr__(self, name: str) -> Any:
         if (name.startswith("__") and name.endswith("__")) or name.startswith(_NOT_THE_MODELS):

@@ -18,13 +18,12 @@ from pathlib import Path
 
 import pytest
 from support.children import python_path
-from support.hosts import private_place
+from support.hosts import ended, private_place
 from support.models import tiny_bert
 from support.suites import TESTS, Suite, complaints, needs_torch, outcome
 
 from pytest_embedcache import ModelRegistry, ModelSpec
 from pytest_embedcache.models.host.address import known
-from pytest_embedcache.models.host.lifeline import is_over
 from pytest_embedcache.models.host.link import ask_once
 from pytest_embedcache.vectors.api import StoreSettings, cached_model, open_cache
 
@@ -87,14 +86,6 @@ def light(
     suite = HostSuite(pytester, monkeypatch)
     suite.write(conftest="", test_it=SUITE)
     return suite
-
-
-def ended(process: int) -> bool:
-    over = is_over(process)
-    assert over is not None
-    while not over():
-        threading.Event().wait(0.02)
-    return True
 
 
 def nothing_left() -> bool:

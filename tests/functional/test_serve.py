@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.served import Hold, Reply, Server, needs_serve, served
+from support.asgi import Answer
+from support.served import Hold, Server, needs_serve, served
 
 from pytest_embedcache.testing.fake_vectors import fake_vectors
 
@@ -32,7 +33,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture
-def pool() -> Iterator[Callable[..., Future[Reply]]]:
+def pool() -> Iterator[Callable[..., Future[Answer]]]:
     """Calls that wait beside the test."""
     with ThreadPoolExecutor(8) as executor:
         yield executor.submit
@@ -205,7 +206,7 @@ def test_openais_client_gets_its_own_errors(
 
 
 def test_identical_requests_at_once_are_encoded_once(
-    server: Server, pool: Callable[..., Future[Reply]], tmp_path: Path
+    server: Server, pool: Callable[..., Future[Answer]], tmp_path: Path
 ) -> None:
     """Eight that ask for the same while it is encoded, and one of them goes away: one text."""
     hold = Hold(tmp_path / "hold")
@@ -226,7 +227,7 @@ _JSON = {"Content-Type": "application/json"}
 
 
 def test_too_many_waiting_and_too_long_are_told_and_hits_are_not_kept_waiting(
-    tmp_path: Path, pool: Callable[..., Future[Reply]]
+    tmp_path: Path, pool: Callable[..., Future[Answer]]
 ) -> None:
     """429 with Retry-After beyond the bound, 504 after the time; the late text is stored."""
     limits = ("--max-waiting", "1", "--timeout", "0.3")
@@ -251,7 +252,7 @@ def test_too_many_waiting_and_too_long_are_told_and_hits_are_not_kept_waiting(
 
 
 def test_a_stop_finishes_what_was_accepted(
-    tmp_path: Path, pool: Callable[..., Future[Reply]]
+    tmp_path: Path, pool: Callable[..., Future[Answer]]
 ) -> None:
     """After SIGTERM the request in the model is answered, new ones are not; the status is 0."""
     server = Server("--dir", str(tmp_path))
@@ -283,7 +284,7 @@ def _until(is_so: Callable[[], bool]) -> None:
 
 
 def test_a_killed_server_loses_nothing_that_it_answered(
-    tmp_path: Path, pool: Callable[..., Future[Reply]]
+    tmp_path: Path, pool: Callable[..., Future[Answer]]
 ) -> None:
     """After `kill -9` in the middle of a batch, the next one finds what the first had answered."""
     place = tmp_path / "s"

@@ -16,6 +16,7 @@ from pytest_embedcache import ModelRegistry, ModelSpec
 from pytest_embedcache.models.backends.remote import HostedHandle
 from pytest_embedcache.models.handle import ModelHandle
 from pytest_embedcache.models.host.address import Address, address_of, private_directory
+from pytest_embedcache.models.host.lifeline import is_over
 from pytest_embedcache.models.host.link import Link
 from pytest_embedcache.models.host.process import Life
 from pytest_embedcache.vectors.api import cached_model
@@ -100,6 +101,15 @@ class Worker:
     def loads(self) -> int:
         """Of this process."""
         return self.registry.stats().loads
+
+
+def ended(process: int) -> bool:
+    """Waits until a process that is no child is gone; the test's own time limit ends it."""
+    over = is_over(process)
+    assert over is not None
+    while not over():
+        threading.Event().wait(0.02)
+    return True
 
 
 def run_address(name: str = "run", cache_dir: str = "/cache") -> Address:

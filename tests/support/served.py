@@ -13,16 +13,16 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from support.asgi import Answer
 from support.children import python_path
 
-__all__ = ["Hold", "Reply", "Server", "needs_serve", "served"]
+__all__ = ["Hold", "Server", "needs_serve", "served"]
 
 needs_serve = pytest.mark.skipif(
     not all(map(find_spec, ("fastapi", "uvicorn", "orjson", "prometheus_client")))
@@ -32,19 +32,6 @@ needs_serve = pytest.mark.skipif(
 
 #: Seconds after which a server that says nothing is a failure; nothing waits for it otherwise.
 PATIENCE = 60
-
-
-@dataclass(frozen=True)
-class Reply:
-    """Status, headers in lower case, and content."""
-
-    status: int
-    headers: dict[str, str]
-    content: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.content)
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -96,7 +83,7 @@ class Server:
             return _UnixConnection(self.where.removeprefix("at the socket "))
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
 
-    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Reply:
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
         """One request over a connection of its own."""
         connection = self.connection()
         try:
@@ -105,14 +92,14 @@ class Server:
             connection.request(method, path, content, given | headers)
             answer = connection.getresponse()
             named = {name.lower(): value for name, value in answer.getheaders()}
-            return Reply(answer.status, named, answer.read())
+            return Answer(answer.status, named, answer.read())
         finally:
             connection.close()
 
-    def post(self, path: str, **body: Any) -> Reply:
+    def post(self, path: str, **body: Any) -> Answer:
         return self.ask("POST", path, body)
 
-    def get(self, path: str, **headers: str) -> Reply:
+    def get(self, path: str, **headers: str) -> Answer:
         return self.ask("GET", path, **headers)
 
     def figures(self) -> dict[str, Any]:
@@ -163,10 +150,10 @@ class Hold:
     def text(self) -> str:
         return f"hold {self._directory}"
 
-    def wait(self, asking: Future[Reply] | None = None) -> None:
+    def wait(self, asking: Future[Answer] | None = None) -> None:
         """Until the model has the text; `asking` is the request for it, which may fail before."""
 
-        def ended(future: Future[Reply]) -> None:
+        def ended(future: Future[Answer]) -> None:
             # Opened from here, so that the test does not stand still.
             with contextlib.suppress(OSError):
                 os.close(os.open(self._directory / "arrived", os.O_WRONLY | os.O_NONBLOCK))

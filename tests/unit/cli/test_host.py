@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.hosts import LIGHT_HOST, LocalHost, Worker, private_place, run_address
+from support.hosts import LIGHT_HOST, LocalHost, Worker, ended, private_place, run_address
 from support.models import tiny_bert
 
 from pytest_embedcache.cli import main
 from pytest_embedcache.models.host import starting
 from pytest_embedcache.models.host.address import address_of, known
-from pytest_embedcache.models.host.lifeline import is_over
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the test kills processes")
 
@@ -51,9 +49,7 @@ def test_one_is_started_once_and_stopped(
     assert capsys.readouterr().out.startswith(f"process {pid}  kept  0 min  ")
     assert main(["host", "stop"]) == 0
     assert capsys.readouterr().out == f"stopped process {pid}\n"
-    over = is_over(pid)
-    while over is not None and not over():
-        time.sleep(0.02)
+    assert ended(pid)
     assert known() == []
 
 

@@ -7,13 +7,12 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from support.hosts import LIGHT_HOST, LocalHost, Worker, run_address
+from support.hosts import LIGHT_HOST, LocalHost, Worker, ended, run_address
 from support.light import LightBackend, vector_of
 from support.models import tiny_bert
 
@@ -49,15 +48,6 @@ def light(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def left(address: Address) -> list[str]:
     return sorted(p.name for p in address.path.parent.iterdir() if p.suffix != ".lock")
-
-
-def ended(process: int) -> bool:
-    """Waits until a process that is no child is gone; the test's own time limit ends it."""
-    over = is_over(process)
-    assert over is not None
-    while not over():
-        threading.Event().wait(0.02)
-    return True
 
 
 @posix
