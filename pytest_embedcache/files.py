@@ -15,6 +15,7 @@ from pytest_embedcache import notices
 
 __all__ = [
     "cache_directory",
+    "flush_directory",
     "make_directory",
     "read_json",
     "say_unusable",
@@ -92,11 +93,12 @@ def _warn_if_others_write(directory: Path) -> None:
         )
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, *, lasting: bool = False) -> None:
     """Write `content` so that `path` holds either what it held before or all of `content`.
 
     Temporary file in the same directory, flush to the disk, then `os.replace`; the file is
-    readable by the user alone.
+    readable by the user alone. With `lasting` also a loss of power right after it leaves `content`,
+    where without it `path` may hold what it held before.
     """
     make_directory(path.parent)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
@@ -110,11 +112,26 @@ def write_atomically(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+    if lasting:
+        flush_directory(path.parent)
 
 
-def write_json(path: Path, value: Any) -> None:
+def flush_directory(directory: Path) -> None:
+    """Let the names in a directory be on the disk, where the system has a way to do that."""
+    if os.name != "posix":
+        return
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some file systems of networks cannot
+            os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, value: Any, *, lasting: bool = False) -> None:
     """`write_atomically`, as indented JSON."""
-    write_atomically(path, json.dumps(value, indent=1, sort_keys=True).encode())
+    content = json.dumps(value, indent=1, sort_keys=True).encode()
+    write_atomically(path, content, lasting=lasting)
 
 
 def read_json(path: Path) -> Any:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from pytest_embedcache.cli import progress
 from pytest_embedcache.cli.options import (
     DEFAULT_MODEL,
     add_directory,
@@ -21,7 +20,6 @@ from pytest_embedcache.cli.options import (
     settings_of,
     spec_of,
 )
-from pytest_embedcache.cli.stats import resident, size
 from pytest_embedcache.models.strategies import STRATEGIES
 
 if TYPE_CHECKING:
@@ -68,11 +66,11 @@ def add_command(commands: Any) -> None:
     how.add_argument("--keywords", action="store_true", help="by keyword alone, without the model")
     search.add_argument(
         "--filter",
-        action="append",
-        default=[],
+        action=_Filter,
+        default={},
         type=_pair,
         metavar="NAME=VALUE",
-        help="only entries whose metadata has this; may be given several times",
+        help="only entries whose metadata has this; may be given again, for another name",
     )
     _add_model(search)
     _finish(search, _search)
@@ -111,12 +109,22 @@ def _finish(parser: argparse.ArgumentParser, run: Any, *, quiet: bool = False) -
     parser.set_defaults(run=run)
 
 
+class _Filter(argparse.Action):
+    def __call__(
+        self, parser: argparse.ArgumentParser, options: argparse.Namespace, pair: Any, *_: object
+    ) -> None:
+        wanted = getattr(options, self.dest)
+        if pair[0] in wanted:
+            raise argparse.ArgumentError(self, f"{pair[0]} is given twice, and has one value")
+        setattr(options, self.dest, {**wanted, pair[0]: pair[1]})
+
+
 def _pair(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not name or not equals:
         raise ValueError(text)
     try:
-        read = json.loads(value)
+        read = json.loads(value, parse_constant=int)  # NaN and Infinity are words to it
     except ValueError:
         return name, value
     return name, value if isinstance(read, dict | list) else read
@@ -157,6 +165,8 @@ def _rebuild(options: argparse.Namespace) -> int:
 def _told(options: argparse.Namespace, total: int) -> Callable[[int], object] | None:
     if options.quiet:
         return None
+    from pytest_embedcache.cli import progress
+
     if total:
         progress.show(0, total)  # a model may have to be prepared before anything is done
     return lambda done: progress.show(done, total)
@@ -178,14 +188,17 @@ def _say_made(options: argparse.Namespace, index: Any, done: Done, started: floa
 def _search(options: argparse.Namespace) -> int:
     started = time.perf_counter()
     index = _open(options)
-    wanted = dict(options.filter)
     if options.keywords:
-        found = index.keyword_search(options.query, options.k, filter=wanted)
+        found = index.keyword_search(options.query, options.k, filter=options.filter)
     else:
         with _model(options, index.model_name) as (model, why, _):
             index.use(model, why_none=why)
             answers = index.search_as_ready(
-                options.query, options.k, filter=wanted, hybrid=options.hybrid, patience=_PATIENCE
+                options.query,
+                options.k,
+                filter=options.filter,
+                hybrid=options.hybrid,
+                patience=_PATIENCE,
             )
             for found in answers:
                 _say_notice(found)
@@ -217,6 +230,8 @@ def _lines(found: Results) -> Iterator[str]:
 
 
 def _stats(options: argparse.Namespace) -> int:
+    from pytest_embedcache.cli.stats import resident, size
+
     index = _open(options)
     shown = index.stats().as_dict()
     index.close()

@@ -44,6 +44,8 @@ def find_nearest(
     if backend is not None and rows is None:
         try:
             return _take(view, Structured(view, backend, query, norm), query, norm, k, accepts)
+        except BlockingIOError:
+            pass  # a writer is at its file; the rows are there
         except OSError as error:
             notices.degraded(f"the backend {backend.name} failed ({error}); exact serves")
     return _take(view, Scan(view, query, norm, rows), query, norm, k, accepts)

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from pytest_embedcache.errors import IndexEntryError, UnknownIdError
-from pytest_embedcache.search import making, opened, structures, writing
+from pytest_embedcache.errors import IndexEntryError, LockTimeoutError, UnknownIdError
+from pytest_embedcache.search import forked, making, opened, structures, writing
 from pytest_embedcache.search.choice import choose, requested
 from pytest_embedcache.search.finding import Filter, find_nearest
 from pytest_embedcache.search.hits import Hit, IndexStats
 from pytest_embedcache.search.manifest import Manifest, directory_of
-from pytest_embedcache.search.vectors import Entries, entries_from, ids_from, query_from
+from pytest_embedcache.search.vectors import Entries, count_from, entries_from, ids_from, query_from
 from pytest_embedcache.search.view import View
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class VectorIndex:
         self._now: opened.Opened | None = now
         self._lock = threading.RLock()
         self._swept = False
+        forked.renew_lock(self)
 
     @classmethod
     def open(
@@ -116,7 +117,7 @@ class VectorIndex:
         """
         now = self._fresh()
         query, norm = query_from(vector, now.view.manifest.dimension)
-        return find_nearest(now.view, now.backend, query, norm, _count(k), filter)
+        return find_nearest(now.view, now.backend, query, norm, count_from(k), filter)
 
     def find_similar(self, id: int, k: int = 10, *, filter: Filter | None = None) -> list[Hit]:
         """The `k` entries nearest to that of `id`, without itself.
@@ -126,7 +127,7 @@ class VectorIndex:
         now = self._fresh()
         (row,) = self._known(now.view, ids_from([id]))
         query, norm = now.view.matrix[row], float(now.view.norms[row])
-        found = find_nearest(now.view, now.backend, query, norm, _count(k) + 1, filter)
+        found = find_nearest(now.view, now.backend, query, norm, count_from(k) + 1, filter)
         return [hit for hit in found if hit.id != id][:k]
 
     # ------------------------------------------------------------------------------- changing
@@ -153,9 +154,10 @@ class VectorIndex:
             self._commit(view, entries)
 
     def put(self, ids: ArrayLike, vectors: ArrayLike) -> None:
-        """Add or update, whichever it is for each id; all of them or none. Raises as `add`."""
+        """Add or update, whichever it is for an id, unless it has this vector; raises as `add`."""
         with self._writing() as view:
-            self._commit(view, entries_from(ids, vectors, view.manifest.dimension))
+            entries = entries_from(ids, vectors, view.manifest.dimension)
+            self._commit(view, entries.without(view.has(entries.ids, entries.vectors)))
 
     def remove(self, ids: ArrayLike) -> int:
         """Remove ids; returns how many of them were here."""
@@ -189,6 +191,11 @@ class VectorIndex:
             return self.rebuild()
         making.copy(self._fresh().view, target, self._asked)
         return None
+
+    @property
+    def commit(self) -> int:
+        """Counts the changes since the index was made: two equal ones are one state."""
+        return self._fresh().view.manifest.commit
 
     def stats(self) -> IndexStats:
         """What is in it, and what answers."""
@@ -244,9 +251,9 @@ class VectorIndex:
         return now
 
     @contextmanager
-    def _writing(self) -> Iterator[View]:
-        """Nobody else changes it; the view is the last commit."""
-        with self._lock, making.locked(self._directory):
+    def _writing(self, timeout: float | None = None) -> Iterator[View]:
+        """Nobody else changes it; the view is the last commit. `timeout` as in `making.locked`."""
+        with self._lock, making.locked(self._directory, timeout):
             view = self._fresh().view
             if Manifest.read(self._directory) != view.manifest:  # stamps may repeat
                 view = self._reload().view
@@ -279,19 +286,14 @@ class VectorIndex:
         choice = choose(self._asked, len(now.view.ids), now.view.manifest.dimension)
         if structures.is_made_by(choice, now.backend, now.view):
             try:
-                with self._writing():
+                with self._writing(timeout=0.0):
                     self._extend()
-            except OSError as error:  # it can only be read
-                structures.say_behind(self._directory, error)
+            except OSError as error:  # it can only be read, or somebody writes, who does it
+                if not isinstance(error, LockTimeoutError):
+                    structures.say_behind(self._directory, error)
 
     def _known(self, view: View, ids: np.ndarray) -> np.ndarray:
         rows = view.find(ids)
         if (rows < 0).any():
             raise UnknownIdError(int(ids[rows < 0][0]), str(self._directory.parent))
         return rows
-
-
-def _count(k: int) -> int:
-    if k < 0:
-        raise IndexEntryError(None, f"k is {k}", "Give the number of entries to find.")
-    return int(k)

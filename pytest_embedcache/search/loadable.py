@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-__all__ = ["connect", "errors", "unavailable"]
+__all__ = ["BUSY", "connect", "errors", "is_busy", "unavailable"]
 
-#: Seconds to wait for another process's transaction.
-_BUSY = 30.0
+#: Seconds that a reader waits for another process's transaction, before it does without.
+BUSY = 0.25
 
 
 def unavailable() -> str | None:
@@ -45,7 +45,7 @@ def connect(path: Path | None, *, create: bool = False) -> Any:
     extension = sqlite_vec.loadable_path()
     if hasattr(sqlite3.Connection, "enable_load_extension"):
         connection = sqlite3.connect(
-            name, uri=True, timeout=_BUSY, isolation_level=None, check_same_thread=False
+            name, uri=True, timeout=BUSY, isolation_level=None, check_same_thread=False
         )
         connection.enable_load_extension(True)
         connection.load_extension(extension)
@@ -55,7 +55,7 @@ def connect(path: Path | None, *, create: bool = False) -> Any:
 
     flags = apsw.SQLITE_OPEN_URI | apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
     other = apsw.Connection(name, flags=flags)
-    other.set_busy_timeout(int(_BUSY * 1000))
+    other.set_busy_timeout(int(BUSY * 1000))
     other.enable_load_extension(True)
     other.load_extension(extension)
     other.enable_load_extension(False)
@@ -69,3 +69,10 @@ def errors() -> tuple[type[Exception], ...]:
     except ImportError:
         return (sqlite3.Error, AttributeError)
     return (sqlite3.Error, apsw.Error, AttributeError)
+
+
+def is_busy(error: BaseException) -> bool:
+    """Whether another process's transaction was in the way."""
+    # Of sqlite3, and of apsw.
+    code = getattr(error, "sqlite_errorcode", None) or getattr(error, "result", None) or 0
+    return int(code) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pytest_embedcache.errors import IndexDamagedError, IndexEntryError, IndexMismatchError
-from pytest_embedcache.models.locking import default_lock_timeout, machine_lock
 from pytest_embedcache.search import opened, structures, writing
 from pytest_embedcache.search.choice import choose
 from pytest_embedcache.search.manifest import Manifest
@@ -98,8 +97,14 @@ def write_whole(
 
 
 @contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """While no other process changes the index in `directory`; see `machine_lock`."""
-    timeout = default_lock_timeout()
+def locked(directory: Path, timeout: float | None = None) -> Iterator[None]:
+    """While no other process changes the index in `directory`; see `machine_lock`.
+
+    `timeout` is in seconds; None is `default_lock_timeout`.
+    """
+    # By those who write: it brings the sockets with it.
+    from pytest_embedcache.models.locking import default_lock_timeout, machine_lock
+
+    timeout = default_lock_timeout() if timeout is None else timeout
     with machine_lock(directory / "lock", f"the index {directory.parent}", timeout=timeout):
         yield

@@ -107,7 +107,9 @@ class Manifest:
         fields = json.dumps(asdict(whole), indent=1, sort_keys=True)
         text = f'{{"check": {zlib.crc32(fields.encode())}, "index":\n{fields}}}'
         padding = " " * (whole.commit % _LENGTHS)
-        write_atomically(directory / MANIFEST, (padding + text.rjust(_WIDTH) + "\n").encode())
+        content = (padding + text.rjust(_WIDTH) + "\n").encode()
+        # Lasting, since what the manifest before it names may be removed next.
+        write_atomically(directory / MANIFEST, content, lasting=True)
         return whole
 
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from pytest_embedcache.search.choice import Choice, choose
 from pytest_embedcache.search.manifest import MANIFEST, Manifest, damaged, stamp
 from pytest_embedcache.search.view import View
 
-__all__ = ["Opened", "close", "is_current", "load"]
+__all__ = ["Opened", "close", "is_current", "load", "size"]
 
 _log = logging.getLogger(__name__)
 
@@ -87,9 +88,10 @@ def close(found: Opened | VectorBackend | None) -> None:
 
 
 def size(directory: Path) -> int:
-    """Bytes of the files in a directory, where others may be removing some."""
+    """Bytes of the files below a directory, where others may be removing some."""
     total = 0
-    for path in directory.iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            total += path.stat().st_size if path.is_file() else 0
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += os.stat(os.path.join(folder, name)).st_size
     return total

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -12,6 +10,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from pytest_embedcache.search import loadable
+from pytest_embedcache.search.forked import OneConnection, is_left_alone
 from pytest_embedcache.search.lifting import lift
 from pytest_embedcache.search.manifest import Manifest
 from pytest_embedcache.search.ranking import margin
@@ -22,11 +21,13 @@ __all__ = ["SqliteVec"]
 _T = TypeVar("_T")
 #: Rows that are put in at a time.
 _BATCH = 4096
+#: Milliseconds that a writer waits for readers to come to an end.
+_PATIENCE = 30_000
 #: Pages that a connection keeps, as SQLite counts them: negative, in KiB.
 _CACHE = -2048
 
 
-class SqliteVec:
+class SqliteVec(OneConnection):
     """A table of sqlite-vec whose row numbers are those of the index."""
 
     name = "sqlite-vec"
@@ -35,14 +36,11 @@ class SqliteVec:
     limit = 4096
 
     def __init__(self, path: Path, dimension: int) -> None:
-        self.path = path
+        super().__init__(path)
         self.error = 2 * margin(dimension)
         self.covered = 0
         self._creates = False
         self._bound = 1.0
-        self._lock = threading.Lock()
-        self._connection: Any = None
-        self._process = 0
 
     @classmethod
     def path_of(cls, directory: Path, generation: str) -> Path:
@@ -96,6 +94,7 @@ class SqliteVec:
     # ------------------------------------------------------------------------------- the file
 
     def _extend(self, connection: Any, view: View) -> None:
+        connection.execute(f"PRAGMA busy_timeout = {_PATIENCE}")
         connection.execute("BEGIN IMMEDIATE")
         try:
             covered, bound = _state(connection)
@@ -118,16 +117,17 @@ class SqliteVec:
             with contextlib.suppress(*loadable.errors()):
                 connection.execute("ROLLBACK")
             raise
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {int(loadable.BUSY * 1000)}")
         self.covered, self._bound = covered, bound
 
     def _run(self, operation: Callable[[Any], _T]) -> _T:
         with self._lock:
             try:
-                if self._process != os.getpid():  # after a fork the parent's is not ours
-                    self._connection = None
                 if self._connection is None:
+                    if is_left_alone(self.path):
+                        raise BlockingIOError(f"{self.path.name} was in use at the fork")
                     self._connection = loadable.connect(self.path, create=self._creates)
-                    self._process = os.getpid()
                     self._connection.execute(f"PRAGMA cache_size = {_CACHE}")
                     self._connection.execute(
                         "CREATE TABLE IF NOT EXISTS state(covered INTEGER, bound REAL)"
@@ -135,11 +135,12 @@ class SqliteVec:
                 return operation(self._connection)
             except (ImportError, *loadable.errors()) as error:  # type: ignore[misc]
                 self._close()
-                raise OSError(f"{self.path.name}: {error}") from error
+                kind = BlockingIOError if loadable.is_busy(error) else OSError
+                raise kind(f"{self.path.name}: {error}") from error
 
     def _close(self) -> None:
         connection, self._connection = self._connection, None
-        if connection is not None and self._process == os.getpid():
+        if connection is not None:
             with contextlib.suppress(*loadable.errors()):
                 connection.close()
 

@@ -8,7 +8,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pytest_embedcache import notices
-from pytest_embedcache.search import loadable
 from pytest_embedcache.search.backend import VectorBackend
 from pytest_embedcache.search.choice import Choice
 from pytest_embedcache.search.view import View
@@ -32,6 +31,8 @@ def find(choice: Choice, directory: Path, view: View) -> tuple[VectorBackend | N
         return Approximate.open(directory, view.manifest.generation), choice
     except FileNotFoundError:
         return None, _not_yet(choice)
+    except BlockingIOError:
+        return None, _in_use(choice)
     except OSError as error:
         return None, _instead(choice, directory, f"its file cannot be used ({error})")
 
@@ -50,6 +51,8 @@ def make(choice: Choice, directory: Path, view: View) -> tuple[VectorBackend | N
         if not len(view.matrix):
             return None, _not_yet(choice)
         return Approximate.make(directory, view), choice
+    except BlockingIOError:
+        return None, _in_use(choice)
     except OSError as error:
         return None, _instead(choice, directory, f"its file cannot be made ({error})")
 
@@ -60,6 +63,8 @@ def _sqlite_vec(directory: Path, view: View) -> VectorBackend:
     path = SqliteVec.path_of(directory, view.manifest.generation)
     try:
         return SqliteVec.make(path, view)
+    except BlockingIOError:
+        raise  # it is in use, and sound
     except OSError:
         # Perhaps what is there is damaged. It holds nothing that the rows do not.
         for suffix in ("", "-journal", "-wal", "-shm"):
@@ -88,6 +93,8 @@ def say_behind(directory: Path, error: OSError) -> None:
 
 def _unavailable(backend: str) -> str | None:
     if backend == "sqlite-vec":
+        from pytest_embedcache.search import loadable
+
         return loadable.unavailable()
     if find_spec("usearch") is None:
         return "the package usearch is not installed (pip install 'pytest-embedcache[search]')"
@@ -98,6 +105,11 @@ def _not_yet(choice: Choice) -> Choice:
     """Nothing is wrong, and nothing is logged."""
     reason = f"{choice.backend} is not made yet for these vectors: rebuild() makes it"
     return Choice("exact", reason)
+
+
+def _in_use(choice: Choice) -> Choice:
+    """For a moment only, and nothing is logged."""
+    return Choice("exact", f"the file of {choice.backend} is in use by another process")
 
 
 def _instead(choice: Choice, directory: Path, reason: str) -> Choice:

@@ -9,7 +9,7 @@ import numpy as np
 
 from pytest_embedcache.errors import IndexEntryError
 
-__all__ = ["Entries", "entries_from", "ids_from", "lengths", "query_from"]
+__all__ = ["Entries", "count_from", "entries_from", "ids_from", "lengths", "query_from"]
 
 #: Beyond these, products of float32 vectors overflow, or vanish.
 SHORTEST, LONGEST = 1e-15, 1e15
@@ -27,6 +27,12 @@ class Entries(NamedTuple):
     @classmethod
     def none(cls, dimension: int) -> Self:
         return cls(np.empty(0, np.int64), np.empty((0, dimension), np.float32), np.empty(0))
+
+    def without(self, those: np.ndarray) -> Self:
+        """What is left without `those`: bool, shape (n,)."""
+        if not those.any():
+            return self
+        return type(self)(self.ids[~those], self.vectors[~those], self.norms[~those])
 
 
 def entries_from(ids: Any, vectors: Any, dimension: int) -> Entries:
@@ -92,6 +98,13 @@ def query_from(vector: Any, dimension: int) -> tuple[np.ndarray, float]:
     if not (norm == 0 or SHORTEST <= norm <= LONGEST):
         raise IndexEntryError(None, *_WRONG_LENGTH)
     return query, norm
+
+
+def count_from(k: int) -> int:
+    """How many are asked for; raises `IndexEntryError` for less than none."""
+    if k < 0:
+        raise IndexEntryError(None, f"k is {k}", "Give the number of entries to find.")
+    return int(k)
 
 
 def lengths(rows: np.ndarray) -> np.ndarray:

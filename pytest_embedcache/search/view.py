@@ -95,3 +95,11 @@ class View:
             return np.full(len(ids), -1)
         place = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
         return np.where(self.ids[place] == ids, self.rows[place], -1)
+
+    def has(self, ids: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+        """Whether each of `ids` is here with this vector, to the bit: bool, of the same shape."""
+        rows = self.find(ids)
+        found = rows >= 0
+        here = self.matrix[rows[found]].view(np.uint32), vectors[found].view(np.uint32)
+        found[found] = (here[0] == here[1]).all(1)
+        return found

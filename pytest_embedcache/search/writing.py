@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -69,7 +68,7 @@ def _extend(path: Path, end: int, content: np.ndarray, crc: int) -> int:
 def write_generation(directory: Path, like: Manifest, batches: Iterable[Entries]) -> Manifest:
     """Write a new generation, and return its manifest, not yet written."""
     make_directory(directory)
-    new = Manifest(like.dimension, like.metric, secrets.token_hex(4), like.commit)
+    new = Manifest(like.dimension, like.metric, os.urandom(4).hex(), like.commit)
     nothing = np.empty(0, np.int64)
     try:
         new = append(directory, new, Entries.none(like.dimension), nothing)

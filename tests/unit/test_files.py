@@ -102,6 +102,28 @@ def test_the_content_is_on_the_disk_before_it_has_its_name(
     assert done == ["flushed 7 bytes", "replaced"]
 
 
+@posix
+def test_a_lasting_name_is_on_the_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the replacement its directory is flushed; one that cannot be is no error."""
+    done: list[str] = []
+    replace = os.replace
+
+    def flushed(handle: int) -> None:
+        is_directory = stat.S_ISDIR(os.fstat(handle).st_mode)
+        done.append("flushed the directory" if is_directory else "flushed the file")
+        if is_directory:
+            raise OSError(22, "Invalid argument")
+
+    def replaced(source: str, target: str) -> None:
+        done.append("replaced")
+        replace(source, target)
+
+    monkeypatch.setattr("os.fsync", flushed)
+    monkeypatch.setattr("os.replace", replaced)
+    write_json(tmp_path / "file", {}, lasting=True)
+    assert done == ["flushed the file", "replaced", "flushed the directory"]
+
+
 def test_json_is_read_as_it_was_written(tmp_path: Path) -> None:
     """Any text survives, a lone surrogate of a file name too."""
     value = {"path": "/tmp/\udcff/é", "stat": [1, 2], "none": None}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_embedcache import notices
 from pytest_embedcache.errors import EntryError, IndexDamagedError, SemanticIndexError
+from pytest_embedcache.search.opened import size
 from pytest_embedcache.search.semantic.entries import EntryFile
 from pytest_embedcache.search.semantic.entries_writing import Writing
 from pytest_embedcache.search.semantic.followed import FollowedVectors
@@ -61,7 +62,7 @@ class Build:
             lacking=len(entries.lacking()),
             model=entries.about("model"),
             dimension=entries.about("dimension"),
-            bytes=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
+            bytes=size(path),
             vectors=None if index is None else index.stats().as_dict(),
         )
 
@@ -125,7 +126,7 @@ class Build:
         if not wanted:
             return None
         for name, value in wanted.items():
-            if not isinstance(value, str | int | float | None):
+            if not isinstance(value, str | int | float | None) or value != value:
                 raise ValueError(
                     f"filter {name!r}: {value!r} cannot be looked for. Give strings, numbers, "
                     "booleans or None."

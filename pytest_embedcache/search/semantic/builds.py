@@ -14,11 +14,11 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from pytest_embedcache.errors import IndexDamagedError
-from pytest_embedcache.files import make_directory, read_json, write_json
+from pytest_embedcache.files import flush_directory, make_directory, read_json, write_json
 from pytest_embedcache.search.semantic.entries_schema import REBUILD
 
 __all__ = ["Builds", "Stamp"]
@@ -77,19 +77,28 @@ class Builds:
 
     def publish(self, build: Path) -> None:
         """Let `build` answer from now on."""
-        write_json(self._pointer, {"build": build.name})
+        with self._publishing():
+            self._point_to(build)
 
     def publish_first(self, build: Path) -> bool:
         """The same where no build answers yet; False where one does by now."""
-        temporary = self._pointer.with_name(f".{build.name}.json")
-        write_json(temporary, {"build": build.name})
-        try:
-            os.link(temporary, self._pointer)  # unlike a rename, this fails where there is one
-        except FileExistsError:
-            return False
-        finally:
-            temporary.unlink(missing_ok=True)
+        with self._publishing():
+            if self.stamp() is not None:
+                return False
+            self._point_to(build)
+        flush_directory(self.path.parent)  # the index may be new there
         return True
+
+    def _publishing(self) -> AbstractContextManager[object]:
+        """By turns, since a rename takes the place of what is there: a link would not, but some
+        file systems have none."""
+        import filelock
+
+        return filelock.FileLock(self.path / ".publish.lock")
+
+    def _point_to(self, build: Path) -> None:
+        # Lasting, since the build before it is removed next.
+        write_json(self._pointer, {"build": build.name}, lasting=True)
 
     def sweep(self) -> None:
         """Remove builds that neither answer nor are being made."""

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pytest_embedcache.search.forked import OneConnection, is_left_alone
 from pytest_embedcache.search.semantic import entries_schema
 from pytest_embedcache.search.semantic.entries_writing import Writing, about
 from pytest_embedcache.search.semantic.entry import Row, key_of, marks, parts
-from pytest_embedcache.vectors import codec, forking
+from pytest_embedcache.vectors import codec
 from pytest_embedcache.vectors.sqlite_schema import roll_back, transaction
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Changes:
     lacking: list[int]
 
 
-class EntryFile:
+class EntryFile(OneConnection):
     """The database at `path`; safe in threads, and beside other processes.
 
     Args:
@@ -61,14 +61,11 @@ class EntryFile:
     """
 
     def __init__(self, path: Path, *, timeout: float = TIMEOUT) -> None:
-        self.path = path
+        super().__init__(path)
         self._timeout = timeout
-        self._lock = threading.RLock()
-        self._connection: sqlite3.Connection | None = None
         self._depth = 0
         with self._used():
             pass  # what is damaged is found now
-        forking.tell(self)
 
     @classmethod
     def create(cls, path: Path, *, timeout: float = TIMEOUT) -> EntryFile:
@@ -87,19 +84,14 @@ class EntryFile:
         if getattr(self, "_connection", None) is not None:
             self.close()
 
-    def before_fork(self) -> None:
-        self._lock.acquire()
-        self.close()
-
-    def after_fork(self) -> None:
-        self._lock.release()
-
     @contextmanager
     def _used(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
             if self._connection is None:
+                if is_left_alone(self.path):
+                    raise entries_schema.in_use_at_the_fork(self.path)
                 self._connection = entries_schema.open_existing(self.path, self._timeout)
-            connection = self._connection
+            connection: sqlite3.Connection = self._connection
             self._depth += 1
             try:
                 yield connection
@@ -126,6 +118,16 @@ class EntryFile:
         """What is noted about the whole index under `name`; None where nothing is."""
         with self._used() as connection:
             return about(connection, name)
+
+    def followed(self) -> tuple[int, int, int | None]:
+        """The number of the last change, that up to which the vector index follows, its commit."""
+        with self._used() as connection:
+            if not connection.in_transaction:
+                connection.execute("BEGIN")  # one moment for all of it
+            sequence, applied, commit = (
+                about(connection, name) for name in ("sequence", "applied", "commit")
+            )
+        return int(sequence), int(applied), commit
 
     def changes(self, since: int) -> Changes:
         """What happened after the change `since`, `STEP` changes at most; 0 is the beginning.
@@ -222,8 +224,8 @@ class EntryFile:
         """
         condition = " AND ".join(
             "EXISTS (SELECT 1 FROM json_each(metadata) WHERE key = ? AND atom IS ?"
-            " AND type NOT IN ('array', 'object'))"
-            for _ in wanted
+            f" AND type IN ({_types(value)}))"
+            for value in wanted.values()
         )
         values = [value for pair in wanted.items() for value in pair]
         with self._used() as connection:
@@ -255,3 +257,10 @@ class EntryFile:
                 [*values, k],
             )
             return [(number, score) for number, score in found]
+
+
+def _types(value: object) -> str:
+    """What `json_each` calls a value of that kind: as an atom true is 1, and an array null."""
+    if value is None or isinstance(value, bool):
+        return f"'{json.dumps(value)}'"
+    return "'text'" if isinstance(value, str) else "'integer', 'real'"

@@ -24,7 +24,7 @@ from pytest_embedcache.vectors.sqlite_schema import (
     transaction,
 )
 
-__all__ = ["REBUILD", "create", "open_existing", "problem"]
+__all__ = ["REBUILD", "create", "in_use_at_the_fork", "open_existing", "problem"]
 
 #: In `PRAGMA user_version`.
 VERSION = 1
@@ -136,3 +136,12 @@ def problem(path: Path, error: Exception) -> EmbedCacheError:
     else:
         remedy = "See whether the disk is full or the directory usable."
     return SemanticIndexError(str(path), str(error), remedy)
+
+
+def in_use_at_the_fork(path: Path) -> SemanticIndexError:
+    """The error of a child whose parent was using the file in another thread when it forked."""
+    return SemanticIndexError(
+        str(path),
+        "this process was forked while another thread was using it",
+        "Fork while no thread changes the index, or start processes by spawn or forkserver.",
+    )

@@ -124,6 +124,14 @@ class Writing:
                     "INSERT OR REPLACE INTO removed VALUES (?, ?)", (number, self._next())
                 )
 
+    def number_after(self, last: int) -> None:
+        """Let the numbers of new entries be larger than `last`."""
+        given = "FROM sqlite_sequence WHERE name = 'entries'"
+        (known,) = self._connection.execute(f"SELECT max(seq) {given}").fetchone()
+        if last > (known or 0):
+            self._connection.execute(f"DELETE {given}")
+            self._connection.execute("INSERT INTO sqlite_sequence VALUES ('entries', ?)", (last,))
+
     def end(self) -> None:
         """Note how far the changes were counted; the last thing in a transaction."""
         self.note("sequence", self._sequence)

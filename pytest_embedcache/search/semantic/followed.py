@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_embedcache import notices
 from pytest_embedcache.errors import IndexDamagedError
+from pytest_embedcache.search.forked import renew_lock
 from pytest_embedcache.search.index import VectorIndex
 
 if TYPE_CHECKING:
@@ -23,9 +24,9 @@ _ANEW = 10_000
 class FollowedVectors:
     """The vector index in the directory `path`, which holds the vectors of `entries`.
 
-    The entries note up to which change it follows, in the transaction in which it is brought there:
-    a process that is killed in between leaves it ahead of that note, and the changes are made once
-    more, which changes nothing. One that is damaged, missing or behind is made anew.
+    The entries note up to which change it follows, and its commit then, in the transaction in which
+    it is brought there. One of another commit is not theirs: it, or they, were put back from a
+    copy, or somebody was killed in between. It is made anew, as is one that is damaged or missing.
     """
 
     def __init__(self, path: Path, entries: EntryFile, vector_backend: str | None) -> None:
@@ -34,6 +35,7 @@ class FollowedVectors:
         self._backend = vector_backend
         self._lock = threading.RLock()
         self._index: VectorIndex | None = None
+        renew_lock(self)
 
     def current(self) -> VectorIndex | None:
         """The index, with every change that was made before; None where no entry has a vector.
@@ -56,7 +58,7 @@ class FollowedVectors:
             if not self._entries.path.exists():  # all of the build is being removed
                 raise error
             self._say_anew(str(error))
-            self._follow()
+            self._follow(anew=True)
             return self._index
 
     def close(self) -> None:
@@ -67,31 +69,31 @@ class FollowedVectors:
                 index.close()
 
     def _current(self) -> VectorIndex | None:
-        entries = self._entries
         if self._index is None:
-            self._index = self._open()
-        if self._index is None or entries.about("applied") != entries.about("sequence"):
+            self._index = self._opened()
+        sequence, applied, commit = self._entries.followed()
+        if self._index is None or applied != sequence or self._index.commit != commit:
             self._follow()
         return self._index
 
-    def _open(self) -> VectorIndex | None:
+    def _opened(self) -> VectorIndex | None:
         try:
-            index = VectorIndex.open(self.path, vector_backend=self._backend)
+            return VectorIndex.open(self.path, vector_backend=self._backend)
         except FileNotFoundError:
             return None
-        if index.stats().commit < (self._entries.about("commit") or 0):
-            self._say_anew(f"the vector index {self.path} is older than its entries")
-            index.close()
-            return None
-        return index
 
     def _say_anew(self, reason: str) -> None:
         notices.degraded(f"{reason} It is made anew from the entries, which hold every vector")
 
-    def _follow(self) -> None:
+    def _follow(self, *, anew: bool = False) -> None:
         """Bring the index to where the entries are."""
         with self._entries.writing() as writing:  # one process at a time, and none that writes
-            applied = int(writing.about("applied"))
+            _, applied, commit = self._entries.followed()
+            if self._index is None and not anew:
+                self._index = self._opened()  # another process may have made it
+            if self._index is not None and self._index.commit != commit:
+                self.close()
+                self._say_anew(f"the vector index {self.path} is not the one of its entries.")
             changes = self._entries.changes(0 if self._index is None else applied)
             if self._index is None:
                 self._index = self._made(writing.about("dimension"))
@@ -101,7 +103,7 @@ class FollowedVectors:
                     self._index.rebuild(self._batches(first, writing))
                 else:
                     self._apply(changes, writing)
-                writing.note("commit", self._index.stats().commit)
+                writing.note("commit", self._index.commit)
             writing.note("applied", changes.last)
 
     def _made(self, dimension: int | None) -> VectorIndex | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pytest_embedcache.errors import IndexDamagedError, LockTimeoutError, SemanticIndexError
+from pytest_embedcache.search.forked import renew_lock
 from pytest_embedcache.search.semantic.build import Build
 from pytest_embedcache.search.semantic.builds import Builds
 from pytest_embedcache.search.semantic.entries_schema import REBUILD
@@ -35,6 +36,7 @@ class Opened:
         self.vector_backend = vector_backend
         self._lock = threading.RLock()
         self._build: Build | None = None
+        renew_lock(self)
 
     def current(self) -> Build:
         """The build that answers now.

@@ -106,6 +106,7 @@ def _replay(
             for row, vector in zip(rows, vectors, strict=True):
                 if not writing.replace(row.number, row, vector):
                     writing.add([row], [vector], [row.number])
+            writing.number_after(old.entries.last_number())  # of an entry that is gone, too
         done += len(rows)
         if progress is not None:
             progress(done)

@@ -143,6 +143,33 @@ def test_a_damaged_structure_is_made_again(tmp_path: Path) -> None:
         assert index.search(rows[0], 5) == wanted
 
 
+def test_a_structure_in_use_is_no_damaged_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While another process writes its file, rows are scanned at once, and the file stays."""
+    pytest.importorskip("sqlite_vec")
+    pytest.importorskip("apsw")
+    monkeypatch.setattr(loadable, "BUSY", 0.01)
+    rows = texts_like(100)
+    writer = make(tmp_path, rows[:80], "sqlite-vec")
+    (file,) = tmp_path.rglob("vec-*.sqlite")
+    inode = file.stat().st_ino
+    other = loadable.connect(file)
+    other.execute("BEGIN EXCLUSIVE")
+    reader = VectorIndex.open(tmp_path, vector_backend="sqlite-vec")
+    assert reader.search(rows[7], 1)[0].id == 7
+    assert (reader.stats().backend, "is in use" in reader.stats().reason) == ("exact", True)
+    writer.add(range(80, 100), rows[80:])
+    assert writer.search(rows[90], 1)[0].id == 90
+    assert file.stat().st_ino == inode
+    assert notices.counts() == {}
+    other.execute("ROLLBACK")
+    other.close()
+    with VectorIndex.open(tmp_path, vector_backend="sqlite-vec") as index:
+        assert (index.stats().backend, index.stats().details["covered"]) == ("sqlite-vec", 100)
+    assert file.stat().st_ino == inode
+
+
 def test_another_backend_finds_what_was_added_meanwhile(tmp_path: Path) -> None:
     """An index may be opened with any backend at any time."""
     pytest.importorskip("sqlite_vec")

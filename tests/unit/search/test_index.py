@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from support.children import python
 
+from pytest_embedcache import notices
 from pytest_embedcache.errors import (
     IndexEntryError,
     IndexMismatchError,
     SettingsError,
     UnknownIdError,
 )
-from pytest_embedcache.search import Hit, VectorIndex
+from pytest_embedcache.search import Hit, VectorIndex, making, structures
 
 ROWS = np.eye(4, dtype=np.float32)
 
@@ -159,6 +160,29 @@ def test_it_is_opened_as_it_was_made(tmp_path: Path) -> None:
         VectorIndex.open(tmp_path / "index", vector_backend="faiss")
     with pytest.raises(IndexEntryError, match="dimension"):
         VectorIndex.open(tmp_path / "new", dimension=0)
+
+
+def test_a_vector_that_is_there_takes_no_other_row(tmp_path: Path) -> None:
+    """`put` writes what is new, to the bit; 0 and -0 are two."""
+    index = make(tmp_path)
+    before = index.stats()
+    index.put([2, 1], ROWS[[1, 0]])
+    assert index.stats() == before
+    index.put([1, 2, 9], [[1.0, 0.0, 0.0, 0.0], [-0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 5.0]])
+    assert (index.stats().removed, index.stats().entries, index.commit) == (1, 5, before.commit + 1)
+    assert np.signbit(index.get([2])[0, 0])
+
+
+def test_who_opens_it_does_not_wait_for_a_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is searched as it is, and nothing is said: whoever writes brings all up to date."""
+    make(tmp_path).close()
+    monkeypatch.setenv("EMBEDCACHE_LOCK_TIMEOUT", "0.1")
+    monkeypatch.setattr(structures, "is_made_by", lambda *_: True)
+    with making.locked(tmp_path / "v1"):
+        assert VectorIndex.open(tmp_path).search([0.0, 2.0, 0.0, 0.0], 1) == [Hit(2, 0.0)]
+    assert notices.counts() == {}
 
 
 def test_threads_add_and_search_at_once(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from support.semantic import World, score, sound
 
 from pytest_embedcache.errors import EntryError, SemanticIndexError
-from pytest_embedcache.search import Entry, SemanticIndex
+from pytest_embedcache.search import Entry, SemanticIndex, opened
 from pytest_embedcache.search.semantic.results import fused
 
 
@@ -72,6 +73,42 @@ def test_metadata_changes_without_the_model(world: World) -> None:
     assert world.computed == 1
     assert index.get("1") == Entry("1", "a cat", {"page": 2})
     sound(index, {"1": "a cat"})
+
+
+def test_metadata_leave_the_vectors_as_they_are(world: World) -> None:
+    """A change of metadata alone takes no row of the vector index, and is no change of it."""
+    index = world.index()
+    index.add(["a cat", "a dog"], metadata=[{"page": 1}, {}])
+    sound(index, {"1": "a cat", "2": "a dog"})
+    before = index.stats().vectors
+    assert before is not None
+    index.update("1", metadata={"page": 2})
+    assert index.search("x", filter={"page": 2})[0].id == "1"
+    index.update("2", text="a dog", metadata={"page": 3})
+    assert index.search("x", filter={"page": 3})[0].id == "2"
+    after = index.stats().vectors
+    assert after is not None
+    for figure in ("commit", "removed", "bytes"):
+        assert after[figure] == before[figure]
+
+
+def test_stats_bear_that_files_go(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process may remove one between its name and its length; a search counts none."""
+    index = world.index()
+    index.add(["a cat"])
+    sound(index, {"1": "a cat"})
+    size, walk = index.stats().bytes, os.walk
+
+    def seen(path: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+        for folder, folders, names in walk(path):
+            yield folder, folders, [*names, "gone"]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "walk", seen)
+        assert index.stats().bytes == size
+    monkeypatch.setattr(opened, "size", None)
+    index.add(["a dog"])
+    sound(world.index(), {"1": "a cat", "2": "a dog"})
 
 
 def test_what_was_deleted_is_nowhere(world: World) -> None:
@@ -165,8 +202,27 @@ def test_a_filter_lets_pass_what_has_the_values(world: World) -> None:
         ):
             assert sorted(ids(found)) == expected, wanted
     assert ids(index.find_similar("1", filter={"lang": "de"})) == ["2"]
-    with pytest.raises(ValueError, match="cannot be looked for"):
-        index.search("x", filter={"n": [1]})
+    for nothing in ([1], float("nan")):
+        with pytest.raises(ValueError, match="cannot be looked for"):
+            index.search("x", filter={"n": nothing})
+
+
+def test_a_filter_knows_the_kinds_of_values_apart(world: World) -> None:
+    """As JSON does: true is no 1, "1" is no number, null is neither an array nor missing."""
+    index = world.index()
+    values: list[object] = [1, True, 0, False, None, "1", "true", [1], {}]
+    index.add(["a cat"] * 9, metadata=[{"n": value} for value in values])
+    for wanted, expected in (
+        (1, ["1"]),
+        (1.0, ["1"]),
+        (True, ["2"]),
+        (0, ["3"]),
+        (False, ["4"]),
+        (None, ["5"]),
+        ("1", ["6"]),
+        ("true", ["7"]),
+    ):
+        assert ids(index.search("x", filter={"n": wanted})) == expected, wanted
 
 
 def test_two_rankings_are_fused_by_their_ranks() -> None:

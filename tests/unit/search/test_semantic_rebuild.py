@@ -203,6 +203,80 @@ def test_an_older_vector_index_is_made_anew(world: World) -> None:
     sound(world.index(), {"1": "a cat", "2": "a dog"})
 
 
+def test_a_vector_index_ahead_of_its_entries_is_made_anew(world: World) -> None:
+    """Entries that were put back from a copy are found under their own meaning, and it is said."""
+    import shutil
+
+    index = world.index()
+    index.add(["a cat", "a dog"])
+    sound(index, {"1": "a cat", "2": "a dog"})
+    index.close()
+    path = database(world)
+    shutil.copy(path, world.path / "copy")
+    index.update("1", text="a lion")
+    sound(index, {"1": "a lion", "2": "a dog"})
+    index.close()
+    shutil.copy(world.path / "copy", path)
+    sound(world.index(), {"1": "a cat", "2": "a dog"})
+    assert any("is not the one of its entries" in message for message in notices.counts())
+    said = len(notices.counts())
+    sound(world.index(), {"1": "a cat", "2": "a dog"})
+    assert len(notices.counts()) == said
+
+
+def test_a_vector_index_is_looked_at_again_before_it_is_made_anew(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What another process is just bringing up to date is ahead for a moment, and is kept."""
+    index = world.index()
+    index.add(["a cat"])
+    sound(index, {"1": "a cat"})
+    build = index._opened.current()
+    vectors = build.vectors.current()
+    assert vectors is not None
+    followed, commit = build.entries.followed, vectors.commit
+
+    def before() -> tuple[int, int, int | None]:
+        monkeypatch.setattr(build.entries, "followed", followed)
+        return (1, 1, commit - 1)
+
+    monkeypatch.setattr(build.entries, "followed", before)
+    sound(index, {"1": "a cat"})
+    assert build.vectors.current() is vectors
+    assert vectors.commit == commit
+    assert not notices.counts()
+
+
+def test_a_number_is_never_given_again(world: World) -> None:
+    """That of an entry that was the last one and is gone; also after a rebuild, and a second."""
+    index = world.index()
+    assert index.add(["a cat", "a dog", "a bird"])[-1] == "3"
+    index.delete(["3"])
+    index.rebuild()
+    assert index.add(["a fish"]) == ["4"]
+    index.delete(["1", "2", "4"])
+    index.rebuild()
+    index.rebuild()
+    assert index.add(["a fox"]) == ["5"]
+    sound(index, {"5": "a fox"})
+
+
+def test_the_first_build_needs_no_links(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not every file system has them; of two that make the first build, one gives way."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    index = world.index()
+    index.add(["a cat"])
+    builds = index._opened.builds
+    with builds.building() as second:
+        assert not builds.publish_first(second)
+    sound(world.index(), {"1": "a cat"})
+    assert len(parts(world)) == 1
+
+
 def test_a_damaged_vector_is_left_out_and_filled(world: World) -> None:
     """A stored vector that fails its check is said, not returned, and computed by `fill`."""
     import sqlite3

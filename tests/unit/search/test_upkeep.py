@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import stat
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +19,7 @@ from pytest_embedcache.search.index import VectorIndex
 from pytest_embedcache.search.manifest import Manifest
 from pytest_embedcache.search.semantic.builds import Builds
 from pytest_embedcache.search.semantic.finding import Finding
+from pytest_embedcache.search.semantic.index import SemanticIndex
 from pytest_embedcache.search.vectors import Entries
 
 NOTHING = np.empty(0, np.int64)
@@ -118,3 +123,34 @@ def test_the_model_is_compared_with_the_build_that_answers() -> None:
             return self.notices.pop()
 
     assert Found().search("text") == "another model"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="directories are flushed where that can be done")
+@pytest.mark.parametrize("of", ["vectors", "texts"])
+def test_nothing_old_goes_before_the_new_name_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of: str
+) -> None:
+    """Else a loss of power could leave a name of what is gone."""
+    index = VectorIndex.open(tmp_path, dimension=2) if of == "vectors" else SemanticIndex(tmp_path)
+    pointer = "index.json" if of == "vectors" else "current.json"
+    done: list[str] = []
+
+    def told(module: Any, name: str, what: Callable[..., str | None]) -> None:
+        real = getattr(module, name)
+
+        def call(*args: Any, **options: Any) -> Any:
+            if (said := what(*args)) is not None:
+                done.append(said)
+            return real(*args, **options)
+
+        monkeypatch.setattr(module, name, call)
+
+    told(os, "replace", lambda _, new: "renamed" if Path(new).name == pointer else None)
+    told(os, "fsync", lambda n: "flushed" if stat.S_ISDIR(os.fstat(n).st_mode) else None)
+    told(Path, "unlink", lambda path, **_: "removed" if path.name.startswith("rows-") else None)
+    told(shutil, "rmtree", lambda *_: "removed")
+    if isinstance(index, VectorIndex):
+        index.rebuild()
+    else:
+        SemanticIndex.build(tmp_path, [])
+    assert done[-3:] == ["renamed", "flushed", "removed"]
