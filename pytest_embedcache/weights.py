@@ -17,7 +17,14 @@ from typing import Any, BinaryIO, NamedTuple
 from pytest_embedcache.encoding import canonical_json, digest, is_hex
 from pytest_embedcache.files import read_json, say_unusable, write_json
 
-__all__ = ["DamagedWeightsError", "HashMemo", "WeightsHash", "read_header", "stat_key"]
+__all__ = [
+    "DamagedWeightsError",
+    "HashMemo",
+    "WeightsHash",
+    "is_settled",
+    "read_header",
+    "stat_key",
+]
 
 #: A file younger than this may change again within the resolution of its time stamps.
 SETTLED_AFTER_SECONDS = 2.0
@@ -56,7 +63,7 @@ def read_header(path: Path) -> tuple[dict[str, dict[str, Any]], int]:
     if known is not None and known[0] == (str(path), key):
         return known[1]
     found = _read_header(path, key[0])
-    if _is_settled(key, now):
+    if is_settled(key, now):
         _last = ((str(path), key), found)
     return found
 
@@ -65,7 +72,8 @@ def read_header(path: Path) -> tuple[dict[str, dict[str, Any]], int]:
 _last: tuple[tuple[str, StatKey], tuple[dict[str, dict[str, Any]], int]] | None = None
 
 
-def _is_settled(key: StatKey, now: float) -> bool:
+def is_settled(key: StatKey, now: float) -> bool:
+    """Whether a file with these time stamps, seen at `now`, cannot be changed under them."""
     return now - max(key[1], key[2]) / 1e9 >= SETTLED_AFTER_SECONDS
 
 
@@ -133,7 +141,7 @@ class HashMemo:
 
     def __init__(self, directory: Path | None, *, clock: Any = time.time) -> None:
         self._directory = directory / "weights" if directory is not None else None
-        self._clock = clock
+        self.clock = clock
         self._known: dict[str, tuple[StatKey, WeightsHash]] = {}
         self.hashed = 0
 
@@ -146,7 +154,7 @@ class HashMemo:
         for _ in range(3):
             # Before the file is read: whoever writes after that changes the time stamps of a file
             # that had settled by then, however long the reading takes.
-            now = self._clock()
+            now = self.clock()
             before = stat_key(real)
             known = self._known.get(label) or self._read(label)
             if known is not None and known[0] == before:
@@ -155,7 +163,7 @@ class HashMemo:
             found = _hash_file(Path(real), safetensors=safetensors)
             self.hashed += 1
             if stat_key(real) == before:  # else somebody wrote while we read
-                if _is_settled(before, now):
+                if is_settled(before, now):
                     self._remember(label, before, found)
                 return found
         raise DamagedWeightsError(f"{real} keeps changing while it is read")

@@ -13,7 +13,7 @@ def past_costs(run: Run) -> dict[str, tuple[float, float]]:
     """Seconds of a load (imports included) and of a text, by model."""
     from pytest_embedcache.vectors import history
 
-    past = history.read(run.directory())
+    past = history.read(run.directory(), costs_only=True)
     return {name: (one.seconds_per_load, one.seconds_per_text) for name, one in past.items()}
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_embedcache.models import defaults
+from pytest_embedcache.plugin.imports import as_in_production
 from pytest_embedcache.plugin.options import recorded_on_ci, something_set
 
 if TYPE_CHECKING:
@@ -72,9 +73,10 @@ def wake(config: pytest.Config) -> Run:
     """
     with _LOCK:
         if RUN not in config.stash:
-            from pytest_embedcache.plugin.hooks import begin
+            with as_in_production():
+                from pytest_embedcache.plugin.hooks import begin
 
-            begin(config)
+                begin(config)
         return config.stash[RUN]
 
 

@@ -45,13 +45,40 @@ def test_a_run_without_us_has_no_hook_around_its_tests(unset: Suite) -> None:
                 assert asleep(request)
                 ours = {name for name in sys.modules if name.startswith("pytest_embedcache.")}
                 # The toys bring some; of the plugin there is what its start takes, and no more.
+                brought = ("ci", "fixtures", "imports", "options", "table", "values", "waking")
                 assert {name for name in ours if ".plugin." in name} <= {
-                    f"pytest_embedcache.plugin.{name}"
-                    for name in ("ci", "fixtures", "options", "table", "values", "waking")
+                    f"pytest_embedcache.plugin.{name}" for name in brought
                 }
         """
     )
     result = unset.run(**UNSET)
+    assert outcome(result) == {"passed": 1}, complaints(result)
+
+
+def test_what_wakes_is_loaded_by_python_and_not_by_pytest(unset: Suite) -> None:
+    """Whose loader takes five times as long: only the door, which pytest itself imports, has it."""
+    unset.write(
+        # As where the package is installed, and not only linked to a checkout.
+        installed="""
+            import pytest
+
+            pytest.register_assert_rewrite("pytest_embedcache")
+        """,
+        test_it="""
+            import sys
+            from _pytest.assertion.rewrite import AssertionRewritingHook
+
+            def test_it(embedding_model):
+                ours = {n: m for n, m in sys.modules.items() if n.startswith("pytest_embedcache")}
+                assert "pytest_embedcache.plugin.run" in ours
+                rewritten = {n for n, m in ours.items() if type(m.__loader__) is type(__loader__)}
+                assert type(__loader__) is AssertionRewritingHook
+                plugin = {n for n in rewritten if ".plugin" in n}
+                door = ("", ".imports", ".ci")
+                assert plugin == {f"pytest_embedcache.plugin{name}" for name in door}
+        """,
+    )
+    result = unset.run("-p", "no:randomly", PYTEST_ADDOPTS="-p installed", **UNSET)
     assert outcome(result) == {"passed": 1}, complaints(result)
 
 

@@ -43,6 +43,20 @@ def test_rows_add_up_by_model(tmp_path: Path) -> None:
     assert found["b"].hit_rate is None
 
 
+def test_what_texts_and_loads_cost_is_the_same_without_the_rows_that_cost_nothing(
+    tmp_path: Path,
+) -> None:
+    """Those are most of a history, and every run reads it."""
+    free = ROW | {"computed": 0, "encode_seconds": 0.0}
+    loaded = dict(free)
+    del free["loads"], free["load_seconds"]
+    append(tmp_path, [ROW, free, free, loaded])
+    every, some = read(tmp_path)["a"], read(tmp_path, costs_only=True)["a"]
+    assert (every.asked, some.asked) == (36, 18)
+    assert (some.seconds_per_text, some.seconds_per_load) == (0.5, 2.5)
+    assert (every.seconds_per_text, every.seconds_per_load) == (0.5, 2.5)
+
+
 def test_a_text_that_was_asked_for_twice_lowers_no_hit_rate() -> None:
     """Nor does one that no store can answer: the rate is of what was looked for in the store."""
     assert Past(asked=100, found={"sqlite": 5}, computed=0).hit_rate == 1.0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
+from types import ModuleType
 
 import pytest
 from _pytest.assertion.rewrite import AssertionRewritingHook
@@ -62,3 +64,27 @@ def test_without_the_hook_nothing_is_added(monkeypatch: pytest.MonkeyPatch) -> N
     with as_in_production():
         pass
     assert sys.meta_path == without
+
+
+BLAS = "OPENBLAS_THREAD_TIMEOUT"
+
+
+def test_threads_of_blas_are_told_not_to_burn_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While numpy may be imported, and at no other time; a user's own setting stays."""
+    monkeypatch.delitem(sys.modules, "numpy", raising=False)
+    monkeypatch.delenv(BLAS, raising=False)
+    with as_in_production():
+        assert os.environ[BLAS] == "20"
+    assert BLAS not in os.environ
+    monkeypatch.setenv(BLAS, "26")
+    with as_in_production():
+        assert os.environ[BLAS] == "26"
+    assert os.environ[BLAS] == "26"
+
+
+def test_of_a_numpy_that_is_there_nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has read the variable."""
+    monkeypatch.setitem(sys.modules, "numpy", ModuleType("numpy"))
+    monkeypatch.delenv(BLAS, raising=False)
+    with as_in_production():
+        assert BLAS not in os.environ
