@@ -27,7 +27,7 @@ from pytest_embedcache.service.pricing import cost_of
 from pytest_embedcache.service.requests import Request
 from pytest_embedcache.service.results import BatchEmbeddings, TextEmbedding
 from pytest_embedcache.service.served import Served
-from pytest_embedcache.vectors.apart import Computed
+from pytest_embedcache.vectors.apart import Tokens
 from pytest_embedcache.vectors.cache import VectorCache
 
 __all__ = ["Calls"]
@@ -264,18 +264,17 @@ class Calls:
             self._under_way -= 1
             self._ended.notify_all()
 
-    def _has_encoded(
-        self, row: ModelRow, role: str, texts: list[str], found: Computed | None, seconds: float
-    ) -> None:
-        if found is None or not found.tokens:
+    def _has_encoded(self, row: ModelRow, role: str, sent: Tokens, seconds: float) -> None:
+        """Also where it failed in the end: what a provider has answered is to be paid."""
+        if not sent:
             return
-        guessed = [text for text, tokens in found.tokens.items() if tokens is None]
+        guessed = [text for text, tokens in sent.items() if tokens is None]
         estimated = sum(map(estimated_tokens, guessed))
-        tokens = estimated + sum(filter(None, found.tokens.values()))
+        tokens = estimated + sum(filter(None, sent.values()))
         self.counts.encoded(
             row.name,
             role,
-            texts=len(found.tokens),
+            texts=len(sent),
             tokens=tokens,
             estimated=estimated,
             cost=cost_of(tokens, row.price),

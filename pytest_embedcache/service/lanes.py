@@ -13,7 +13,9 @@ from pytest_embedcache.errors import EmbedCacheError, EncodeError, ProviderError
 from pytest_embedcache.service.requests import Request
 
 if TYPE_CHECKING:
-    from pytest_embedcache.vectors.apart import Computed
+    import numpy as np
+
+    from pytest_embedcache.vectors.apart import Tokens
 
 __all__ = ["Lane"]
 
@@ -40,23 +42,24 @@ class Lane:
     nothing away from others.
 
     Args:
-        encode: Texts -> their vectors; called in threads of `start`.
+        encode: Texts -> their vectors, one row each; called in threads of `start`. Notes those that
+            went to the model, and their tokens, in its second argument, also where it raises.
         start: Runs a function in another thread.
         most: Texts of one batch.
         at_once: Batches that may be encoded at the same time.
         max_wait: Seconds.
-        report: Called with what was encoded, the seconds that it took, and None or the error.
+        report: Called with what `encode` noted, and the seconds that it took.
     """
 
     def __init__(
         self,
-        encode: Callable[[list[str]], Computed],
+        encode: Callable[[list[str], Tokens], np.ndarray],
         start: Callable[[Callable[[], None]], object],
         *,
         most: int,
         at_once: int,
         max_wait: float,
-        report: Callable[[list[str], Computed | None, float], object],
+        report: Callable[[Tokens, float], object],
     ) -> None:
         self._encode = encode
         self._start = start
@@ -126,7 +129,7 @@ class Lane:
                     self._did_not_begin()
             gathers = False
             try:
-                self._deliver(batch)
+                self._deliver(batch, {})
             except BaseException as error:  # ours: nobody is to wait for ever because of it
                 self._give_up(batch, error)
 
@@ -155,9 +158,11 @@ class Lane:
                 batch.append(entry)
         return batch
 
-    def _deliver(self, batch: list[_Entry]) -> None:
+    def _deliver(self, batch: list[_Entry], sent: Tokens) -> None:
+        """Encode it and hand it out; `sent` is what was sent of it before."""
+        begun = bool(sent)
         try:
-            found = self._encoded([entry.text for entry in batch])
+            found = self._encoded([entry.text for entry in batch], sent)
         except BaseException as error:
             with self._changed:  # grouped, or left, at once: nobody joins in between
                 groups: dict[frozenset[int], list[_Entry]] = {}
@@ -167,32 +172,36 @@ class Lane:
                 failed = [] if splits else [one for entry in batch for one in self._leave(entry)]
             for group in groups.values() if splits else ():
                 # One call's text has spoilt it for others: what the same calls want goes together.
-                self._deliver(group)
+                texts = [entry.text for entry in group]
+                self._deliver(group, {text: sent[text] for text in texts if text in sent})
             for request in failed:
                 request.fail(error)
             return
-        shares: dict[int, tuple[Request, dict[str, int], dict[str, int | None]]] = {}
+        shares: dict[int, tuple[Request, dict[str, int], Tokens]] = {}
         for row, entry in enumerate(batch):
             requests = self._leave(entry)
             pays = next((one for one in requests if not one.is_given_up), None)
             for request in requests:
-                _, rows, sent = shares.setdefault(id(request), (request, {}, {}))
+                _, rows, bill = shares.setdefault(id(request), (request, {}, {}))
                 rows[entry.text] = row
-                if request is pays and entry.text in found.tokens:
-                    sent[entry.text] = found.tokens[entry.text]
-        paying = sum(bool(sent) for _, _, sent in shares.values())
-        for request, rows, sent in shares.values():
-            vectors = {text: found.rows[row] for text, row in rows.items()}
-            request.take(vectors, sent, exact=paying == 1)
+                if request is pays and entry.text in sent:
+                    bill[entry.text] = sent[entry.text]
+        # What was sent before was sent, and counted, with the texts of others.
+        exact = not begun and sum(bool(bill) for _, _, bill in shares.values()) == 1
+        for request, rows, bill in shares.values():
+            vectors = {text: found[row] for text, row in rows.items()}
+            request.take(vectors, bill, exact=exact)
 
-    def _encoded(self, texts: list[str]) -> Computed:
+    def _encoded(self, texts: list[str], sent: Tokens) -> np.ndarray:
         start = time.perf_counter()
-        found: Computed | None = None
+        told: Tokens = {}
         try:
-            found = self._encode(texts)
+            return self._encode(texts, told)
         finally:
-            self._report(texts, found, time.perf_counter() - start)
-        return found
+            self._report(told, time.perf_counter() - start)
+            for text, tokens in told.items():
+                before = sent.get(text)
+                sent[text] = tokens if before is None else before + (tokens or 0)
 
     def _leave(self, entry: _Entry) -> list[Request]:
         """Those who want it; whoever comes now asks the store."""

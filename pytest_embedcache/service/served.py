@@ -13,10 +13,12 @@ from pytest_embedcache.models.remote import bare_url
 from pytest_embedcache.models.strategies import default_strategy
 from pytest_embedcache.service.lanes import Lane
 from pytest_embedcache.spec import ModelSpec
-from pytest_embedcache.vectors.apart import Computed, TextsApart
+from pytest_embedcache.vectors.apart import TextsApart, Tokens
 from pytest_embedcache.vectors.api import by_strategy, cached_model
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from pytest_embedcache.models.handle import ModelHandle
     from pytest_embedcache.models.registry import ModelRegistry
     from pytest_embedcache.service.model_table import ModelRow
@@ -70,8 +72,8 @@ class Served:
         idle_timeout: Seconds without use after which it is unloaded, -1 for never.
         start: Runs a function in another thread.
         max_wait: Seconds that a text waits for others.
-        report: Called with the role, the texts that were encoded, what came of them (None for an
-            error), and the seconds that it took.
+        report: Called with the row, the role, the texts that went to the model with their tokens,
+            and the seconds that it took.
     """
 
     def __init__(
@@ -82,7 +84,7 @@ class Served:
         idle_timeout: float,
         start: Callable[[Callable[[], None]], object],
         max_wait: float,
-        report: Callable[[ModelRow, str, list[str], Computed | None, float], object],
+        report: Callable[[ModelRow, str, Tokens, float], object],
     ) -> None:
         self.row = row
         self.model = model
@@ -123,8 +125,10 @@ class Served:
                 )
             return lane
 
-    def _encode(self, role: str, size: int, use_store: bool, texts: list[str]) -> Computed:
-        found = self._roles[role].computed(texts, size=size, use_store=use_store)
+    def _encode(
+        self, role: str, size: int, use_store: bool, texts: list[str], sent: Tokens
+    ) -> np.ndarray:
+        found = self._roles[role].computed(texts, sent, size=size, use_store=use_store)
         self._set_timeout(self._roles[role].handle())
         return found
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pytest_embedcache.errors import EncodeError
@@ -16,23 +15,11 @@ if TYPE_CHECKING:
     from pytest_embedcache.models.handle import ModelHandle
     from pytest_embedcache.vectors.cached_model import CachedModel
 
-__all__ = ["Computed", "TextsApart"]
+__all__ = ["TextsApart", "Tokens"]
 
 Vectors = dict[str, "np.ndarray"]
-
-
-@dataclass
-class Computed:
-    """The vectors of some texts.
-
-    Attributes:
-        rows: float32 of shape (n, dimension), row i for text i; the caller's own.
-        tokens: Text -> what the provider counted, None where it did not say; of those texts alone
-            that went to the model. The others were in a store by then.
-    """
-
-    rows: np.ndarray
-    tokens: dict[str, int | None] = field(default_factory=dict)
+#: Text -> what the provider counted, None where it did not say.
+Tokens = dict[str, int | None]
 
 
 class TextsApart:
@@ -62,22 +49,25 @@ class TextsApart:
         """The vectors that a store has; nothing is loaded, nothing computed."""
         return self._look(texts, at_hand=False) or {}
 
-    def computed(self, texts: Sequence[str], *, size: int, use_store: bool = True) -> Computed:
+    def computed(
+        self, texts: Sequence[str], sent: Tokens, *, size: int, use_store: bool = True
+    ) -> np.ndarray:
         """The vectors of `texts`, each of them once: computed where no store has it by now.
 
-        `size` texts go through the model, or into a request, at once. Without `use_store` all of
-        them are computed, and nothing is stored.
+        float32 of shape (n, dimension), row i for text i; the caller's own. `sent` gets those texts
+        that went to the model, also where this raises: the others were in a store by then. `size`
+        texts go through the model, or into a request, at once. Without `use_store` all of them are
+        computed, and nothing is stored.
 
         Raises as `CachedModel.encode` does.
         """
-        tokens: dict[str, int | None] = {}
         call = self._call()
 
         def compute(model: Any, missing: list[str], quiet: bool = True) -> Any:
             arguments = self._model._inner(model, call, {"show_progress_bar": False})
             arguments |= {"request_size": size} if hasattr(model, "encode_billed") else {}
             rows = encoded(
-                model, missing, self._encoder.count, told=tokens, batch_size=size, **arguments
+                model, missing, self._encoder.count, told=sent, batch_size=size, **arguments
             )
             if self._dimension not in (None, rows.shape[-1]):  # before anything is stored
                 raise EncodeError(self._model.name, len(missing), rows.shape)
@@ -92,7 +82,7 @@ class TextsApart:
             if len(matrix) != len(texts):
                 raise EncodeError(self._model.name, len(texts), matrix.shape)
             matrix = matrix.astype("float32", copy=False)
-        return Computed(matrix, tokens)
+        return matrix
 
     def handle(self) -> ModelHandle | None:
         """That of the model, if it is loaded."""

@@ -173,7 +173,9 @@ class TextEncoder:
                         self._land(fingerprint, mine, self._look_again(fingerprint, mine), done)
                         since = landings
                     claimed = [key for key in mine if key not in done]
-                    for made in self._slices(claimed, missing, handle, keyed, compute, progress):
+                    for made in self._slices(
+                        nearest, claimed, missing, handle, keyed, compute, progress
+                    ):
                         self._land(fingerprint, list(made), made, done)
                 finally:
                     # Those that failed, too: whoever waits for one computes it for himself. And
@@ -201,6 +203,7 @@ class TextEncoder:
 
     def _slices(
         self,
+        model: Any,
         keys: list[bytes],
         texts: Mapping[bytes, str],
         handle: ModelHandle,
@@ -209,7 +212,8 @@ class TextEncoder:
         progress: bool,
     ) -> Iterator[Vectors]:
         """Compute and store slice by slice."""
-        from pytest_embedcache.models.progress import progress_bar  # a hit has no use for it
+        from pytest_embedcache.models.progress import progress_bar  # a hit has no use for these
+        from pytest_embedcache.vectors.billed import sliced
 
         size = self._cache.policy.together or SLICE
         if self._source.in_one_call:
@@ -219,9 +223,10 @@ class TextEncoder:
             keys = sorted(keys, key=lambda key: -len(texts[key]))
         quiet = progress and len(keys) > SLICE
         with progress_bar(len(keys) if quiet else None) as advance:
-            for start in range(0, len(keys), size):
-                part = keys[start : start + size]
-                listed = [texts[key] for key in part]
+            start = 0
+            for listed in sliced(model, [texts[key] for key in keys], size):
+                part = keys[start : start + len(listed)]
+                start += len(part)
                 yield self._slice(part, listed, handle, keyed, lambda m, t: compute(m, t, quiet))
                 advance(len(part))
 

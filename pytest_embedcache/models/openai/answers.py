@@ -42,8 +42,9 @@ def rows_of(answer: Any, count: int, model: str) -> np.ndarray:
 
 
 def tokens_of(answer: Any, name: str = "total_tokens") -> int:
-    """What the usage of an answer says; 0 where it says nothing."""
-    return getattr(getattr(answer, "usage", None), name, None) or 0
+    """What the usage of an answer says; 0 where it says nothing, or no number."""
+    found = getattr(getattr(answer, "usage", None), name, None)
+    return found if isinstance(found, int) and found > 0 else 0
 
 
 def estimated_tokens(text: str) -> int:

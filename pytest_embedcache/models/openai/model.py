@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_embedcache.errors import EmptyTextError, EncodeError
@@ -17,21 +16,12 @@ from pytest_embedcache.models.openai.requests import Asking, in_requests
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Billed", "OpenAIModel"]
+__all__ = ["Bill", "OpenAIModel"]
 
-
-@dataclass(frozen=True)
-class Billed:
-    """Vectors, and what they cost.
-
-    Attributes:
-        rows: float32 of shape (n, dimension), row i for text i.
-        tokens: For each text, what the provider counted; None where it did not say. It says so of
-            a request: the share of a text in it is by its length, the sum is exact.
-    """
-
-    rows: np.ndarray
-    tokens: list[int | None]
+#: Told of each request that was answered: its texts, and of each what the provider counted, None
+#: where it did not say. It says so of the request: the share of a text is by its length, the sum is
+#: exact.
+Bill = Callable[[Sequence[str], Sequence[int | None]], object]
 
 
 class OpenAIModel:
@@ -109,10 +99,11 @@ class OpenAIModel:
             return empty(tensor=convert_to_tensor, numpy=convert_to_numpy)
         rows = self.encode_billed(
             texts,
+            lambda texts, tokens: None,
             prompt=prompt,
             normalize_embeddings=normalize_embeddings,
             truncate_dim=truncate_dim,
-        ).rows
+        )
         return converted(
             rows,
             single=single,
@@ -125,18 +116,20 @@ class OpenAIModel:
     def encode_billed(
         self,
         texts: Sequence[str],
+        bill: Bill,
         *,
         request_size: int | None = None,
         prompt: str | None = None,
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
         **local: Any,
-    ) -> Billed:
-        """The vectors of `texts`, with what the provider counted.
+    ) -> np.ndarray:
+        """The vectors of `texts`: float32 of shape (n, dimension), row i for text i.
 
-        Sent in requests of at most `request_size` texts, within the limits of the API. `prompt` is
-        put before each text; the vectors are cut to `truncate_dim`, and then, with
-        `normalize_embeddings`, brought to unit length.
+        Sent in requests of at most `request_size` texts, within the limits of the API; `bill` is
+        called as soon as one is answered, whatever becomes of the next. `prompt` is put before each
+        text; the vectors are cut to `truncate_dim`, and then, with `normalize_embeddings`, brought
+        to unit length.
 
         Raises:
             TypeError: There is something else than texts among them.
@@ -152,18 +145,27 @@ class OpenAIModel:
         if "" in given:
             raise EmptyTextError(self._name, given.index(""))
         matrices: list[np.ndarray] = []
-        tokens: list[int | None] = []
+        start = 0
         for part in in_requests(given, request_size):
             answer = self._asking(lambda part=part: self._ask(part))  # type: ignore[misc]
-            matrices.append(self._checked(rows_of(answer, len(part), self._name)))
+            own = texts[start : start + len(part)]
+            start += len(part)
             counted = tokens_of(answer)
-            tokens += apportioned(counted, part) if counted else [None] * len(part)
+            if counted:  # first: it is paid for, also where its rows are none
+                bill(own, apportioned(counted, part))
+            matrices.append(self._checked(rows_of(answer, len(part), self._name)))
+            if not counted:
+                bill(own, [None] * len(part))
         rows = np.concatenate(matrices)
         if truncate_dim is not None:
             rows = rows[:, :truncate_dim]
         if normalize_embeddings:
             rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-        return Billed(np.ascontiguousarray(rows), tokens)
+        return np.ascontiguousarray(rows)
+
+    def in_requests(self, texts: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+        """`texts` in pieces of at most `size`, each of which one request may carry."""
+        return in_requests(texts, size)
 
     def _ask(self, texts: Sequence[str]) -> Any:
         # base64: a quarter of the bytes, and no Python float for each component.

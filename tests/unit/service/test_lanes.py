@@ -11,7 +11,7 @@ import pytest
 
 from pytest_embedcache.errors import ProviderError
 from pytest_embedcache.service.lanes import Lane
-from pytest_embedcache.vectors.apart import Computed
+from pytest_embedcache.vectors.apart import Tokens
 
 
 class Caller:
@@ -21,6 +21,7 @@ class Caller:
         self.rows: dict[str, Any] = {}
         self.paid: list[str] = []
         self.errors: list[BaseException] = []
+        self.exact = True
         self.wanted = 0
 
     @property
@@ -32,6 +33,7 @@ class Caller:
         assert not self.rows.keys() & rows.keys(), "delivered twice"
         self.rows.update(rows)
         self.paid += sent
+        self.exact = self.exact and exact
 
     def fail(self, error: BaseException) -> None:
         self.errors.append(error)
@@ -43,16 +45,30 @@ class Provider:
     def __init__(self) -> None:
         self.sent: list[list[str]] = []
 
-    def encode(self, texts: list[str]) -> Computed:
+    def encode(self, texts: list[str], sent: Tokens) -> np.ndarray:
         self.sent.append(texts)
         if "bad" in texts:
             raise ProviderError("m", "it does not take a text", "Look at it.", 400)
-        return Computed(np.zeros((len(texts), 2), np.float32), dict.fromkeys(texts, 1))
+        sent.update(dict.fromkeys(texts, 1))
+        return np.zeros((len(texts), 2), np.float32)
 
 
-def delivered(*wanted: list[str]) -> tuple[list[Caller], Provider, Lane]:
+class ByText(Provider):
+    """Takes each text in a request of its own, and has its vector from then on."""
+
+    def encode(self, texts: list[str], sent: Tokens) -> np.ndarray:
+        stored = {text for before in self.sent for text in before} - {"bad"}
+        for text in texts:
+            if text not in stored:
+                super().encode([text], sent)
+        return np.zeros((len(texts), 2), np.float32)
+
+
+def delivered(
+    *wanted: list[str], provider: Provider | None = None
+) -> tuple[list[Caller], Provider, Lane]:
     """Calls that arrive together, once all is over."""
-    provider = Provider()
+    provider = provider or Provider()
     started: list[Any] = []
     lane = Lane(
         provider.encode, started.append, most=100, at_once=1, max_wait=0.0, report=lambda *_: None
@@ -123,3 +139,11 @@ def test_a_lane_that_got_no_thread_begins_with_the_next_call() -> None:
     lane.add(second, ["b"])  # type: ignore[arg-type]
     started[0]()
     assert (first.rows.keys(), second.rows.keys()) == ({"a"}, {"b"})
+
+
+def test_what_was_sent_before_a_refusal_is_paid_by_who_gets_it() -> None:
+    """Stored then, and not sent again; that it was counted with others' texts, the bill says."""
+    (good, bad), provider, _ = delivered(["hello"], ["bad"], provider=ByText())
+    assert provider.sent == [["hello"], ["bad"], ["bad"]]
+    assert (good.paid, good.exact) == (["hello"], False)
+    assert [type(error) for error in bad.errors] == [ProviderError]

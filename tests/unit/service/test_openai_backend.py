@@ -208,9 +208,10 @@ def test_a_batch_is_sent_in_requests_that_the_api_takes(fake: FakeOpenAI, model:
 
 def test_a_request_size_is_kept(fake: FakeOpenAI, model: Any) -> None:
     """Each text is sent once."""
-    found = model.encode_billed([f"{i}" for i in range(7)], request_size=3)
+    told: list[tuple[Any, Any]] = []
+    model.encode_billed([f"{i}" for i in range(7)], lambda *one: told.append(one), request_size=3)
     assert fake.batch_sizes == [3, 3, 1]
-    assert found.tokens == [1] * 7
+    assert told == [(["0", "1", "2"], [1] * 3), (["3", "4", "5"], [1] * 3), (["6"], [1])]
 
 
 def test_rows_come_by_their_index(fake: FakeOpenAI, model: Any) -> None:
