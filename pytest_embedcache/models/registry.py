@@ -165,6 +165,10 @@ class ModelRegistry:
                 )
             )
 
+    def counts(self, spec: ModelSpec) -> Counts | None:
+        """Those of one resolved spec; None where it was never asked for."""
+        return self._counts.get(spec)
+
     def evict(self, spec: ModelSpec | str) -> bool:
         """Forget a model, so that the next call loads it again; True if it was loaded.
 

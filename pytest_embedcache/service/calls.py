@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 import time
 import weakref
 from collections.abc import Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future
 from typing import Any
 
-from pytest_embedcache.errors import (
-    EmptyTextError,
-    ServiceClosedError,
-    TooManyWaitingError,
-)
+from pytest_embedcache.errors import ServiceClosedError, TooManyWaitingError
 from pytest_embedcache.models.idle import VARIABLE as TIMEOUT
 from pytest_embedcache.models.idle import default_idle_timeout
 from pytest_embedcache.models.openai.answers import estimated_tokens
@@ -24,9 +21,10 @@ from pytest_embedcache.service.counts import ServiceCounts
 from pytest_embedcache.service.model_table import ModelRow, ModelTable
 from pytest_embedcache.service.opened import OpenModels
 from pytest_embedcache.service.pricing import cost_of
-from pytest_embedcache.service.requests import Request
-from pytest_embedcache.service.results import BatchEmbeddings, TextEmbedding
+from pytest_embedcache.service.requests import Request, checked
+from pytest_embedcache.service.results import BatchEmbeddings, GivenUp, TextEmbedding
 from pytest_embedcache.service.served import Served
+from pytest_embedcache.service.threads import Threads
 from pytest_embedcache.vectors.apart import Tokens
 from pytest_embedcache.vectors.cache import VectorCache
 
@@ -37,8 +35,6 @@ _API_DEFAULT, _LOCAL_DEFAULT = "text-embedding-3-small", "all-MiniLM-L6-v2"
 _IDLE = 900.0
 #: Texts that are looked up in memory in the caller's own thread: about half a millisecond.
 _AT_HAND = 128
-#: Threads that look into stores, and that wait for models.
-_LOOKING, _ENCODING = 4, 32
 
 
 class Calls:
@@ -84,18 +80,17 @@ class Calls:
         """Also in a forked child, where the threads and what they did do not exist."""
         self._lock = threading.Lock()
         self._ended = threading.Condition(self._lock)
-        self._under_way = 0
-        self._looking = ThreadPoolExecutor(_LOOKING, "embedcache-look")
-        self._encoding = ThreadPoolExecutor(_ENCODING, "embedcache-encode")
+        self._under_way: set[Request] = set()
+        self._threads = Threads()
         self.models.renew()
         self.counts.renew()
 
-    def _how(self) -> dict[str, Any]:
+    def _how(self, row: ModelRow) -> dict[str, Any]:
         """How a model is served."""
         return {
             "idle_timeout": self._idle_timeout,
             "max_wait": self._max_wait,
-            "start": self._encoding.submit,
+            "start": functools.partial(self._threads.start, row.name),
             "report": self._has_encoded,
         }
 
@@ -169,45 +164,28 @@ class Calls:
         single: bool = False,
     ) -> Future[Any]:
         row = self.table[model or self.default_model]
-        self._check(row, texts, batch_size, dimensions)
-        # A subclass of str may join itself to a prompt in its own way, as Markup does.
-        texts = tuple(map(str.__str__, texts))
+        texts = checked(row, texts, batch_size, dimensions)
         request = Request(
             row, role, texts, single=single, dimensions=dimensions, done=self._has_ended
         )
         with self._lock:
             if self._closed:
                 raise ServiceClosedError("EmbedderService")
-            self._under_way += 1
+            self._under_way.add(request)
         size = batch_size or row.batch_size
         try:
             if not self._is_at_hand(request, use_cache):
                 self.models.when_open(
                     row,
-                    self._encoding.submit,
-                    lambda served: self._looking.submit(
-                        self._look, served, request, size, use_cache
+                    functools.partial(self._threads.start, row.name),
+                    lambda served: self._threads.look(
+                        lambda: self._look(served, request, size, use_cache)
                     ),
                     request.fail,
                 )
         except BaseException as error:
             request.fail(error)
         return request.future
-
-    @staticmethod
-    def _check(
-        row: ModelRow, texts: tuple[str, ...], batch_size: int | None, dimensions: int | None
-    ) -> None:
-        for place, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise TypeError(f"text {place} is a {type(text).__name__}, not a string")
-            if not text and row.is_api:
-                raise EmptyTextError(row.name, place)
-        for name, value in (("batch_size", batch_size), ("dimensions", dimensions)):
-            if value is not None and value < 1:
-                raise ValueError(f"{name}={value}: give a number above 0")
-        if dimensions is not None and row.dimension is not None and dimensions > row.dimension:
-            raise ValueError(f"dimensions={dimensions}: {row.name} has {row.dimension}")
 
     def _is_at_hand(self, request: Request, use_cache: bool) -> bool:
         """Whether all of it was in memory, and so it is done."""
@@ -232,14 +210,14 @@ class Calls:
             found = served.texts(request.role).stored(request.distinct) if use_cache else {}
             missing = request.missing(found)
             if missing:
-                self._check_waiting(len(missing))
+                self._check_waiting(served, len(missing))
                 served.lane(request.role, size, use_cache).add(request, missing)
             request.take(found)
         except BaseException as error:
             request.fail(error)
 
-    def _check_waiting(self, more: int) -> None:
-        bound, waiting = self._max_waiting, self.models.queued
+    def _check_waiting(self, served: Served, more: int) -> None:
+        bound, waiting = self._max_waiting, served.queued
         # A single call that is larger than the bound is taken where nothing waits.
         if bound is not None and waiting and waiting + more > bound:
             raise TooManyWaitingError(waiting, bound)
@@ -261,7 +239,7 @@ class Calls:
             failed=not (ended_well or gone),
         )
         with self._ended:
-            self._under_way -= 1
+            self._under_way.discard(request)
             self._ended.notify_all()
 
     def _has_encoded(self, row: ModelRow, role: str, sent: Tokens, seconds: float) -> None:
@@ -288,17 +266,26 @@ class Calls:
         """Whether it accepts nothing more."""
         return self._closed
 
-    def close(self) -> None:
-        """Finish what was accepted, and accept nothing more. Calling it again does nothing."""
+    def close(self, timeout: float | None = None) -> GivenUp:
+        """Finish what was accepted, and accept nothing more. Calling it again does nothing.
+
+        What is not finished after `timeout` seconds is given up: its callers get a
+        `ServiceClosedError`, and what is in a model then goes on without them, until the end of the
+        process, which waits for it. None waits for as long as it takes.
+        """
+        until = None if timeout is None else time.monotonic() + timeout
         with self._ended:
             if self._closed:
-                return
+                return GivenUp(0, 0)
             self._closed = True
-            self._ended.wait_for(lambda: not self._under_way)
-        self._looking.shutdown()
-        self._encoding.shutdown()
+            self._ended.wait_for(lambda: not self._under_way, timeout)
+            unfinished = list(self._under_way)
+        for request in unfinished:
+            request.fail(ServiceClosedError("EmbedderService"))
+        left = self._threads.close(until)
         if self._owns_cache:
             self.cache.close()
+        return GivenUp(len(unfinished), left)
 
 
 _all: weakref.WeakSet[Calls] = weakref.WeakSet()

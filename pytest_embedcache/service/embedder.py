@@ -17,6 +17,7 @@ from pytest_embedcache.service.metrics import exposition, summary
 
 if TYPE_CHECKING:
     from pytest_embedcache.models.registry import ModelRegistry
+    from pytest_embedcache.service.results import GivenUp
     from pytest_embedcache.vectors.cache import VectorCache
 
 __all__ = ["EmbedderService", "SyncEmbedder", "get_embedder_service", "swap_embedder_service"]
@@ -80,8 +81,8 @@ class EmbedderService:
         idle_timeout: Seconds after which a model that nobody uses is unloaded; -1 is never. None is
             what `EMBEDCACHE_MODEL_TIMEOUT` says, else 900.
         max_wait: Seconds that a text waits at most for others to be encoded with it.
-        max_waiting: Texts that may wait to be encoded; a call with more is refused. None is no
-            bound.
+        max_waiting: Texts that may wait to be encoded by a model; a call with more is refused. None
+            is no bound.
         registry: Loads the models; None is the process's.
         cache: Keeps the vectors; None is the process's, or one with `redis_client`.
 
@@ -169,9 +170,14 @@ class EmbedderService:
         """
         return exposition(self._calls)
 
-    def close(self) -> None:
-        """Finish what was accepted, and accept nothing more."""
-        self._calls.close()
+    def close(self, timeout: float | None = None) -> GivenUp:
+        """Finish what was accepted, and accept nothing more. Calling it again does nothing.
+
+        What is not finished after `timeout` seconds is given up, and told: its callers get a
+        `ServiceClosedError`, and what is in a model then goes on without them, until the end of the
+        process, which waits for it. None waits for as long as it takes.
+        """
+        return self._calls.close(timeout)
 
     def __enter__(self) -> Self:
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections import deque
@@ -110,8 +111,7 @@ class Lane:
         self._running += 1
         return True
 
-    def _run(self) -> None:
-        gathers = True
+    def _run(self, gathers: bool = True) -> None:
         while True:
             with self._changed:
                 if gathers:
@@ -132,6 +132,20 @@ class Lane:
                 self._deliver(batch, {})
             except BaseException as error:  # ours: nobody is to wait for ever because of it
                 self._give_up(batch, error)
+            if self._goes_on_later():
+                return
+
+    def _goes_on_later(self) -> bool:
+        """Whether this thread is free: nothing waits, or it is the turn of another lane first."""
+        with self._changed:
+            if not self.queued:
+                self._running -= 1
+                return True
+        try:
+            self._start(functools.partial(self._run, False))
+        except BaseException:  # no thread to be had: this one goes on
+            return False
+        return True
 
     def _give_up(self, batch: list[_Entry], error: BaseException) -> None:
         with self._changed:

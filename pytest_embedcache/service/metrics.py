@@ -7,7 +7,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from pytest_embedcache.errors import MissingExtraError
-from pytest_embedcache.models.stats import ModelStats
 from pytest_embedcache.service.caches import redis_memory
 from pytest_embedcache.service.counts import Histogram, Line
 from pytest_embedcache.service.pricing import add_costs
@@ -47,7 +46,8 @@ def summary(calls: Calls) -> dict[str, Any]:
     return {
         **total,
         "models_loaded": calls.models.loaded(),
-        "model_loads": sum(stats.loads for stats in calls.models.stats().values()),
+        # Two names may be one model.
+        "model_loads": sum(one.loads for one in set(calls.models.counts().values())),
         "queued": calls.models.queued,
         "models": {
             name: _total([line for (model, _), line in lines.items() if model == name])
@@ -160,13 +160,12 @@ class _Collector:
         seconds = CounterMetricFamily(
             "embedcache_model_load_seconds", "Seconds of all loads", labels=names
         )
-        stats = self._calls.models.stats()
+        counts = self._calls.models.counts()
         for served in self._calls.models.all():
             labels = (served.row.name, served.row.provider)
             resident.add_metric(labels, float(served.model.is_loaded))
             queue.add_metric(labels, served.queued)
-            known: ModelStats | None = stats.get(served.row.name)
-            if known is not None:
+            if (known := counts.get(served.row.name)) is not None:
                 loads.add_metric(labels, known.loads)
                 unloads.add_metric(labels, known.unloads)
                 seconds.add_metric(labels, known.load_seconds)

@@ -11,7 +11,7 @@ from pytest_embedcache.models.registry import ModelRegistry
 from pytest_embedcache.service.served import Served, open_model
 
 if TYPE_CHECKING:
-    from pytest_embedcache.models.stats import ModelStats
+    from pytest_embedcache.models.stats import Counts
     from pytest_embedcache.service.model_table import ModelRow
     from pytest_embedcache.vectors.cache import VectorCache
 
@@ -29,7 +29,7 @@ class OpenModels:
         cache: Keeps their vectors.
         registry: Loads local models, and those of an API without a key of the service's own.
         key: That key, for the API that the environment names.
-        serving: The keyword arguments of every `Served`.
+        serving: The keyword arguments of the `Served` of a row.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class OpenModels:
         cache: VectorCache,
         registry: ModelRegistry,
         key: str | None,
-        serving: Callable[[], Mapping[str, Any]],
+        serving: Callable[[ModelRow], Mapping[str, Any]],
     ) -> None:
         self._rows = rows
         self._cache = cache
@@ -79,8 +79,11 @@ class OpenModels:
                 self._opening[row.name] = [(then, fail)]
         if served is not None:
             then(served)
-        else:
+            return
+        try:
             start(functools.partial(self._open, row))
+        except BaseException as error:  # no thread to be had: the next who asks tries again
+            self._tell(row, None, error)
 
     def _open(self, row: ModelRow) -> None:
         error: BaseException | None = None
@@ -88,18 +91,25 @@ class OpenModels:
         try:
             registry = self._registry_of(row)
             model = open_model(row, registry, self._cache, self._key)
-            served = Served(row, model, **self._serving())
+            served = Served(row, model, **self._serving(row))
         except BaseException as why:
             error = why
+        self._tell(row, served, error)
+
+    def _tell(self, row: ModelRow, served: Served | None, error: BaseException | None) -> None:
+        """Everybody who waits for it, whatever goes wrong with one of them."""
         with self._lock:
             if served is not None:
                 self._served[row.name] = served
             waiting = self._opening.pop(row.name, [])
         for then, fail in waiting:
-            if served is not None:
-                then(served)
-            elif error is not None:
-                fail(error)
+            try:
+                if served is not None:
+                    then(served)
+                elif error is not None:
+                    fail(error)
+            except BaseException as why:
+                fail(why)
 
     def _registry_of(self, row: ModelRow) -> ModelRegistry:
         if not row.is_api:
@@ -122,12 +132,10 @@ class OpenModels:
         """The names of those that are in memory."""
         return sorted(served.row.name for served in self.all() if served.model.is_loaded)
 
-    def stats(self) -> dict[str, ModelStats]:
+    def counts(self) -> dict[str, Counts]:
         """What happened to them in this process, by their names in the table."""
-        found = {}
-        for served in self.all():
-            spec = served.model.spec
-            for one in self._registry_of(served.row).stats().models:
-                if (one.name, one.backend) == (spec.name, spec.backend):
-                    found[served.row.name] = one
-        return found
+        found = {
+            served.row.name: self._registry_of(served.row).counts(served.model.spec)
+            for served in self.all()
+        }
+        return {name: one for name, one in found.items() if one is not None}

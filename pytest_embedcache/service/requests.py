@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from pytest_embedcache.errors import EncodeError
+from pytest_embedcache.errors import EmptyTextError, EncodeError
 from pytest_embedcache.models.openai.answers import estimated_tokens
 from pytest_embedcache.service.pricing import cost_of
 from pytest_embedcache.service.results import BatchEmbeddings, TextEmbedding
@@ -18,7 +18,25 @@ if TYPE_CHECKING:
 
     from pytest_embedcache.service.model_table import ModelRow
 
-__all__ = ["Request"]
+__all__ = ["Request", "checked"]
+
+
+def checked(
+    row: ModelRow, texts: Sequence[str], batch_size: int | None, dimensions: int | None
+) -> tuple[str, ...]:
+    """The texts of a call, as plain strings; raises what is wrong with its arguments."""
+    for place, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"text {place} is a {type(text).__name__}, not a string")
+        if not text and row.is_api:
+            raise EmptyTextError(row.name, place)
+    for name, value in (("batch_size", batch_size), ("dimensions", dimensions)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name}={value}: give a number above 0")
+    if dimensions is not None and row.dimension is not None and dimensions > row.dimension:
+        raise ValueError(f"dimensions={dimensions}: {row.name} has {row.dimension}")
+    # A subclass of str may join itself to a prompt in its own way, as Markup does.
+    return tuple(map(str.__str__, texts))
 
 
 class Request:

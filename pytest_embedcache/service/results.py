@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["BatchEmbeddings", "TextEmbedding"]
+__all__ = ["BatchEmbeddings", "GivenUp", "TextEmbedding"]
+
+
+class GivenUp(NamedTuple):
+    """What a service had not finished when it was closed.
+
+    Attributes:
+        calls: That were not answered.
+        batches: That are still in a model, or on their way to a store.
+    """
+
+    calls: int
+    batches: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)

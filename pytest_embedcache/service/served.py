@@ -12,6 +12,7 @@ from pytest_embedcache.models.backends.openai import UNSET
 from pytest_embedcache.models.remote import bare_url
 from pytest_embedcache.models.strategies import default_strategy
 from pytest_embedcache.service.lanes import Lane
+from pytest_embedcache.service.threads import AT_ONCE
 from pytest_embedcache.spec import ModelSpec
 from pytest_embedcache.vectors.apart import TextsApart, Tokens
 from pytest_embedcache.vectors.api import by_strategy, cached_model
@@ -25,13 +26,11 @@ if TYPE_CHECKING:
     from pytest_embedcache.vectors.cache import VectorCache
     from pytest_embedcache.vectors.cached_model import CachedModel
 
-__all__ = ["AT_ONCE", "Served", "open_model"]
+__all__ = ["Served", "open_model"]
 
 #: Texts that go to a local model together: what comes meanwhile is not held up for long, and
 #: texts of one length still find each other.
 _TOGETHER = 256
-#: Requests to one API at the same time.
-AT_ONCE = 8
 
 
 def open_model(

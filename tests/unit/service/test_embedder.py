@@ -178,6 +178,33 @@ def test_fewer_dimensions_are_cut_and_of_unit_length(s: Serving) -> None:
             s.sync.embed_text("a", dimensions=wrong)
 
 
+def test_a_kind_of_string_is_a_string_from_the_door_on(tmp_path: Path) -> None:
+    """A subclass that joins, compares or hides itself in its own way has the vector of its text."""
+
+    class Own(str):
+        def __add__(self, other: str) -> str:
+            return "spoilt"
+
+        __radd__ = __format__ = __add__
+
+        def __eq__(self, other: object) -> bool:
+            return False
+
+        def __hash__(self) -> int:
+            return 7
+
+        def __str__(self) -> str:
+            return "hidden"
+
+    with serving(tmp_path, world(prompts={"query": "ask: "})) as s:
+        assert s.sync.embed_query(Own("a")).embedding.tobytes() == right(["a"], prompt="ask: ")
+        batch = s.sync.embed_batch([Own("a"), Own("a"), "a"])
+        assert batch.embeddings.tobytes() == right(["a", "a", "a"])
+        assert s.batches() == [["a"], ["a"]]
+        assert {type(text) for texts in s.batches() for text in texts} == {str}
+        assert s.sync.embed_text("a").cached
+
+
 def test_bad_arguments_are_one_clear_error(s: Serving) -> None:
     """And nothing of the call is computed."""
     with pytest.raises(UnknownModelError, match="all-MiniLM-L6-v2"):

@@ -147,3 +147,24 @@ def test_what_was_sent_before_a_refusal_is_paid_by_who_gets_it() -> None:
     assert provider.sent == [["hello"], ["bad"], ["bad"]]
     assert (good.paid, good.exact) == (["hello"], False)
     assert [type(error) for error in bad.errors] == [ProviderError]
+
+
+def test_after_each_batch_it_is_the_turn_of_another_lane() -> None:
+    """What goes on waits for a thread like all others; without one it goes on in its own."""
+    provider = Provider()
+    started: list[Any] = []
+
+    def start(run: Any) -> None:
+        if len(started) == 2:
+            raise RuntimeError("no thread")
+        started.append(run)
+
+    lane = Lane(provider.encode, start, most=1, at_once=1, max_wait=0.0, report=lambda *_: None)
+    caller = Caller()
+    caller.wanted = 3
+    lane.add(caller, ["a", "b", "c"])  # type: ignore[arg-type]
+    started[0]()
+    assert provider.sent == [["a"]]
+    started[1]()
+    assert provider.sent == [["a"], ["b"], ["c"]]
+    assert (lane._running, lane.queued) == (0, 0)

@@ -91,6 +91,29 @@ def test_prometheus_is_told_the_same(tmp_path: Path) -> None:
     assert value("embedcache_tier_down", tier="memory") == 0
 
 
+def test_models_of_one_name_have_their_own_counts(tmp_path: Path) -> None:
+    """Two rows may ask for one name at two places, or in two versions."""
+    table = "".join(
+        f'[models.{name}]\nbackend = "pure"\nmodel = "m"\ndevice = "{device}"\n'
+        for name, device in (("one", "meta"), ("two", "cpu"), ("same", "cpu"))
+    )
+    with serving(tmp_path, table=table) as s:
+        s.w.inner()
+        s.sync.embed_text("a", model="one", use_cache=False)
+        for name in ("two", "same"):
+            s.sync.embed_text("a", model=name)
+        one = s.service._calls.models.get("one")
+        assert one is not None
+        handle = s.w.registry.loaded(one.model.spec)
+        assert handle is not None
+        assert handle.unload()
+        s.sync.embed_text("b", model="one", use_cache=False)
+        counts = s.service._calls.models.counts()
+        loads = {name: counted.loads for name, counted in counts.items()}
+        assert loads == {"one": 2, "two": 1, "same": 1}
+        assert s.service.get_metrics()["model_loads"] == 3
+
+
 def test_without_the_package_it_says_which_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
