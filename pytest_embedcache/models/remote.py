@@ -25,6 +25,7 @@ __all__ = [
     "fake_at",
     "faking",
     "is_fake",
+    "is_http",
 ]
 
 _Client = TypeVar("_Client")
@@ -100,6 +101,16 @@ def bare_url(url: str) -> str:
     if port is not None and port != _PORTS.get(parts.scheme):
         host = f"{host}:{port}"
     return f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
+
+
+def is_http(url: str) -> bool:
+    """Whether it is the address of something that can be asked over HTTP."""
+    try:
+        parts = urlsplit(url)
+        has_host = bool(parts.hostname) and parts.port != 0  # raises for a port that is none
+    except ValueError:
+        return False
+    return has_host and parts.scheme in _PORTS and not any(map(str.isspace, url))
 
 
 #: Of a client: an attribute of those that are ours, and that no drop-in answers for. It would wait

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_embedcache.errors import SettingsError, UnknownModelError
-from pytest_embedcache.models.remote import bare_url
+from pytest_embedcache.models.remote import bare_url, is_http
 
 __all__ = ["API_BACKENDS", "VARIABLE", "ModelRow", "ModelTable"]
 
@@ -159,6 +159,11 @@ def _read(path: Path, source: str) -> dict[str, dict[str, Any]]:
                 Decimal(value).is_finite() and 0 <= value < _MOST
             ):
                 raise refused(what, value, "give a number that is not negative")
+        if not is_http(url := row.get("base_url", "http://localhost")):
+            # Without what may be a password, wherever it stands.
+            shown = url.rpartition("@")[2].partition("?")[0]
+            remedy = "give an address such as https://api.example.com/v1"
+            raise refused(f"models.{name}.base_url", shown, remedy)
         if row.get("batch_size") == 0 or row.get("dimension") == 0:
             raise refused(f"models.{name}", row, "give a batch_size and a dimension above 0")
         if isinstance(row.get("price_per_1k_tokens"), int):

@@ -90,6 +90,23 @@ def test_what_cannot_be_used_is_one_error_that_names_it(
     assert "models.toml" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "api.example.org/v1", "api.example.org:8080", "/v1", "https://", "http:///v1"),
+        *("ftp://api.example.org", "https://api.example.org:x/v1", "https://[::1/v1"),
+        *("https://api.example .org", "https://me:s3cret@/v1?k=s3cret", "me:s3cret@host"),
+    ],
+)
+def test_a_base_url_is_an_address_of_http(url: str, tmp_path: Path) -> None:
+    """What is none is an error that names row and value, without what may be a password in it."""
+    text = f'[models.mine]\nbackend = "openai"\nbase_url = "{url}"\n'
+    with pytest.raises(SettingsError, match=r"models\.mine\.base_url") as caught:
+        ModelTable(written(tmp_path, text))
+    assert "s3cret" not in str(caught.value)
+    assert url.rpartition("@")[2].partition("?")[0] in str(caught.value)
+
+
 def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     """Not a table without its rows."""
     with pytest.raises(SettingsError, match=r"gone\.toml"):
