@@ -46,7 +46,7 @@ def _add_limits(serve: argparse.ArgumentParser) -> None:
         "--max-texts", type=rounds, metavar="N", help="in one request (2048); beyond: 422"
     )
     serve.add_argument(
-        "--max-waiting", type=rounds, metavar="N", help="texts at once (16384); beyond: 429"
+        "--max-waiting", type=rounds, metavar="N", help="texts for a model (16384); beyond: 429"
     )
     serve.add_argument(
         "--timeout", type=_seconds, metavar="SECONDS", help="of a request (60); beyond: 504"
@@ -91,16 +91,27 @@ def _serve(options: argparse.Namespace) -> int:
             enable_caching=not options.no_cache,
             max_waiting=limits.waiting,
         )
-        with service:
-            app = create_app(service, limits=limits, token=token)
-            run(
-                app,
+        seconds = limits.drain_seconds
+        try:
+            seconds = run(
+                create_app(service, limits=limits, token=token),
                 opened,
                 limits=limits,
                 started=lambda: print(f"embedcache: serving {where}", flush=True),
             )
-    print("embedcache: stopped; what was accepted is finished", file=sys.stderr)
-    return 0
+        finally:
+            left = service.close(seconds)
+    if not any(left):
+        print("embedcache: stopped; what was accepted is finished", file=sys.stderr)
+        return 0
+    print(
+        f"embedcache: stopped; not finished in time (--drain {limits.drain_seconds:g}), and given "
+        f"up: calls: {left.calls}, batches under way: {left.batches}",
+        file=sys.stderr,
+        flush=True,
+    )
+    # Past their threads, for which the interpreter would wait.
+    os._exit(1)
 
 
 def _need_extra() -> None:

@@ -268,6 +268,19 @@ def test_a_stop_finishes_what_was_accepted(
     assert (status, "Traceback" in errors) == (0, False), errors
 
 
+def test_a_stop_does_not_wait_for_ever(tmp_path: Path, pool: Callable[..., Future[Answer]]) -> None:
+    """What is in a model after the drain is cut off, and the server says what it has given up."""
+    server = Server("--dir", str(tmp_path), "--drain", "0.1")
+    hold = Hold(tmp_path / "hold")
+    accepted = pool(server.post, "/embed/text", text=hold.text)
+    hold.wait(accepted)
+    server.terminate()
+    status, errors = server.ended()
+    assert (status, "Traceback" in errors) == (1, False), errors
+    assert "given up: calls: 1, batches under way: 1" in errors
+    assert (accepted.result().status, accepted.result().headers["retry-after"]) == (503, "1")
+
+
 def _is_deaf(server: Server) -> bool:
     try:
         server.get("/embed/health")

@@ -47,7 +47,7 @@ def router(service: EmbedderService, limits: Limits, figures: Figures) -> APIRou
     @post("/batch", schemas.BATCH)
     async def embed_batch(request: Request) -> Response:
         """The vectors of a batch, row i for text i; no text is dropped."""
-        return answers.batch(await embedded(read_batch(await request.body(), limits.texts)))
+        return await answers.batch(await embedded(read_batch(await request.body(), limits.texts)))
 
     @post("/raw", schemas.RAW)
     async def embed_raw(request: Request) -> Response:

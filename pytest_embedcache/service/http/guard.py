@@ -26,8 +26,6 @@ OPEN = frozenset({"/", "/embed/health"})
 _JSON = b"application/json"
 #: Digits of a Content-Length.
 _LONGEST_LENGTH = 18
-#: As proxies log it: who asked went away before there was an answer.
-_GONE = 499
 
 
 class Guard:
@@ -84,8 +82,10 @@ class Guard:
                 error = _late(self._limits.seconds)
             await refused(error, path)(scope, receive, sent)
         except asyncio.CancelledError:
-            status = status or _GONE
-            raise
+            if status:
+                raise
+            # By the server, which stops and waits no longer. Passed on, it would be its error.
+            await refused(_cut_off(), path)(scope, receive, sent)
         finally:
             self._seen(path, status or 500, time.perf_counter() - began)
 
@@ -165,6 +165,14 @@ def _late(seconds: float) -> RefusalError:
         504,
         f"no answer within {seconds:g} seconds; what was begun goes on, and is stored: ask again",
         code="timeout",
+        headers={"Retry-After": "1"},
+    )
+
+
+def _cut_off() -> RefusalError:
+    return RefusalError(
+        503,
+        "the server stops, and waits no longer for this: ask again",
         headers={"Retry-After": "1"},
     )
 

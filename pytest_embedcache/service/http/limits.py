@@ -16,11 +16,11 @@ class Limits:
     Attributes:
         body_bytes: Of a request's body (413).
         texts: In one request (422; 400 in OpenAI's route). OpenAI has 2,048.
-        waiting: Texts that wait to be encoded, of all requests (429, with Retry-After): the
-            service's `max_waiting`. What a store has never waits.
+        waiting: Texts that wait to be encoded by one model, of all requests (429, with
+            Retry-After): the service's `max_waiting`. What a store has never waits.
         seconds: From a request's first byte to its answer (504). The work is not lost: its vectors
             are stored, and the next request finds them.
-        drain_seconds: That a shutdown waits for what was accepted.
+        drain_seconds: That a shutdown waits for what was accepted; the rest is given up (503).
     """
 
     body_bytes: int = 16 * 2**20

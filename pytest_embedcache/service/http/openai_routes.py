@@ -55,7 +55,8 @@ def router(service: EmbedderService, limits: Limits, figures: Figures) -> APIRou
             if cut is None:
                 raise
             raise ServiceError(400, str(error), param="dimensions", code="invalid_value") from None
-        return answers.openai(asked.model, found.embeddings, found.tokens, base64=asked.base64)
+        rows = found.embeddings
+        return await answers.openai(asked.model, rows, found.tokens, base64=asked.base64)
 
     @routes.get("/models")
     async def models() -> Response:

@@ -56,7 +56,7 @@ class RefusalError(Exception):
     """A request that gets no vectors. Not of the package's errors: it travels as HTTP.
 
     Attributes:
-        status: Of the answer.
+        status: Of the answer; 422 is 400 in OpenAI's routes.
         place: Which part of the request is meant, such as `("body", "text")`; empty for all of it.
         code: A word for programs.
         headers: Of the answer, beside those of every answer.
@@ -80,7 +80,7 @@ class RefusalError(Exception):
     def body(self, path: str) -> dict[str, Any]:
         """What the answer's JSON holds, in the shape of the route."""
         message = str(self)
-        if path.startswith("/v1/"):
+        if _is_openais(path):
             param = str(self.place[-1]) if self.place else None
             kind = _KINDS.get(self.status, "api_error")
             return {"error": {"message": message, "type": kind, "param": param, "code": self.code}}
@@ -93,7 +93,13 @@ class RefusalError(Exception):
 def refused(error: RefusalError, path: str) -> Response:
     """The answer."""
     content = orjson.dumps(error.body(path))
-    return Response(content, error.status, error.headers, "application/json")
+    # OpenAI's API knows no other for what is wrong with a request.
+    status = 400 if error.status == _UNPROCESSABLE and _is_openais(path) else error.status
+    return Response(content, status, error.headers, "application/json")
+
+
+def _is_openais(path: str) -> bool:
+    return path.startswith("/v1/")
 
 
 def of_error(error: EmbedCacheError) -> RefusalError:

@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import stat
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -143,17 +144,24 @@ def run(
     *,
     limits: Limits,
     started: Callable[[], None] = lambda: None,
-) -> None:
+) -> float:
     """Answer on a listening socket until SIGTERM or SIGINT; then finish what was accepted.
 
-    A second SIGINT ends it at once. To be called in the main thread.
+    A second SIGINT ends it at once. Returns how many seconds of the drain are left. To be called in
+    the main thread.
     """
     import uvicorn
 
     class Server(uvicorn.Server):
+        stopped = 0.0
+
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             started()
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            self.stopped = time.monotonic()
+            await super().shutdown(sockets)
 
     config = uvicorn.Config(
         app,
@@ -167,11 +175,15 @@ def run(
     # uvicorn raises the signal again when it is done. It has been obeyed then: what remains is to
     # close the stores, which a signal's own end would not.
     before = {number: signal.signal(number, _ignored) for number in (signal.SIGTERM, signal.SIGINT)}
+    server = Server(config)
     try:
-        Server(config).run(sockets=[opened])
+        server.run(sockets=[opened])
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if server.force_exit:
+        return 0.0
+    return max(0.0, server.stopped + limits.drain_seconds - time.monotonic())
 
 
 def _ignored(*_: object) -> None:

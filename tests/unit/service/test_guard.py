@@ -191,20 +191,21 @@ def test_an_answer_that_takes_too_long_is_a_504_and_the_next_is_not() -> None:
     assert behind.seen == [("/v1/embeddings", 504), ("/embed/text", 200)]
 
 
-def test_a_client_that_goes_away_is_no_error() -> None:
-    """Its cancellation passes through, and is counted as no answer of a route."""
+def test_a_request_that_a_stop_cuts_off_is_told_so() -> None:
+    """503, and no error of the server's: it is cancelled when the drain is over."""
     behind = Behind()
     behind.inner.stand = True
 
-    async def go_away() -> None:
-        task = asyncio.create_task(asked(behind.guard, "POST", "/embed/text", b"1"))
+    async def cut_off() -> Answer:
+        task = asyncio.create_task(asked(behind.guard, "POST", "/v1/embeddings", b"1"))
         await asyncio.sleep(0)
         task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        return await task
 
-    asyncio.run(go_away())
-    assert behind.seen == [("/embed/text", 499)]
+    found = asyncio.run(cut_off())
+    assert (found.status, found.headers["retry-after"]) == (503, "1")
+    assert found.json["error"]["type"] == "api_error"
+    assert behind.seen == [("/v1/embeddings", 503)]
 
 
 @pytest.mark.parametrize("bound", ["body_bytes", "texts", "waiting", "seconds", "drain_seconds"])

@@ -59,6 +59,8 @@ def test_an_error_is_an_answer_of_its_status(
     app: Any = create_app(Service(error))  # type: ignore[arg-type]
     with caplog.at_level(logging.ERROR, logger="pytest_embedcache"):
         found = ask(app, "POST", path, BODIES[path])
+    if status == 422 and path.startswith("/v1/"):
+        status = 400  # OpenAI's clients know no other
     assert found.status == status
     assert ("error" if path.startswith("/v1/") else "detail") in found.json
     assert b"s3cret" not in found.content
