@@ -19,6 +19,7 @@ __all__ = ["Patient", "at_work"]
 _STANDS_STILL = 20
 #: Of a thread: it computes or waits for a processor; it waits for a disk.
 _BUSY = (b"R", b"D")
+_LOOKS = 3
 
 
 def at_work(process: int) -> bool:
@@ -32,7 +33,9 @@ def at_work(process: int) -> bool:
         found = os.listdir(threads)
     except OSError:
         return False
-    return any(_state(f"{threads}/{thread}/stat") in _BUSY for thread in found)
+    # One after the other, so that two that hand a lock over can both be seen while they wait.
+    looks = (_state(f"{threads}/{thread}/stat") for _ in range(_LOOKS) for thread in found)
+    return any(state in _BUSY for state in looks)
 
 
 def _state(path: str) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import threading
 import time
@@ -23,7 +24,7 @@ from pytest_embedcache.models.host.wire import (
 )
 from pytest_embedcache.spec import ModelSpec
 
-__all__ = ["BEAT", "Server"]
+__all__ = ["BEAT", "Peer", "Server"]
 
 #: Seconds between two signs of life.
 BEAT = 1.0
@@ -32,7 +33,7 @@ _TO_GREET = 60.0
 _FIELDS = {field.name for field in fields(ModelSpec) if field.init} - {"token"}
 
 
-class _Peer:
+class Peer:
     """One connection."""
 
     def __init__(self, sock: socket.socket) -> None:
@@ -62,7 +63,7 @@ class Server:
         self._environment = environment
         self._stop = stop
         self._lock = threading.Lock()
-        self._peers: set[_Peer] = set()
+        self._peers: set[Peer] = set()
 
     @property
     def peers(self) -> int:
@@ -81,15 +82,16 @@ class Server:
             if not peer.sending.acquire(blocking=False):
                 continue  # the answer is on its way
             try:
-                if peer.waits:
+                # Who was stopped reads nothing, and must not stop everybody else.
+                if peer.waits and select.select((), (peer.sock,), (), 0)[1]:
                     send(peer.sock, {"busy": self.holding.progress})
-            except OSError:
+            except (OSError, ValueError):
                 pass  # its own thread will see it
             finally:
                 peer.sending.release()
 
     def _converse(self, sock: socket.socket) -> None:
-        peer = _Peer(sock)
+        peer = Peer(sock)
         with contextlib.closing(sock), contextlib.suppress(OSError):
             sock.settimeout(_TO_GREET)
             if not welcome(sock, self._secret, self._environment):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,13 +20,14 @@ from support.models import tiny_bert
 
 from pytest_embedcache import ModelRegistry, ModelSpec
 from pytest_embedcache.errors import HostLostError
+from pytest_embedcache.models.host import patient, starting
 from pytest_embedcache.models.host import process as life
-from pytest_embedcache.models.host import starting
 from pytest_embedcache.models.host.address import Address, address_of, known
 from pytest_embedcache.models.host.holding import Holding
 from pytest_embedcache.models.host.lifeline import is_over
 from pytest_embedcache.models.host.link import ask_once, connect
 from pytest_embedcache.models.host.process import SIGN, Job
+from pytest_embedcache.models.host.serving import Peer
 from pytest_embedcache.models.host.starting import start, start_at, sweep
 from pytest_embedcache.models.host.wire import receive, send
 
@@ -172,6 +175,49 @@ def test_a_host_that_does_not_start_says_why(place: Path, code: str, why: str) -
     job = Job(str(run_address().path), str(place))
     with pytest.raises(HostLostError, match=why):
         start(job, command=(sys.executable, "-c", code), patience=1.0 if "1 s" in why else 60.0)
+
+
+def test_a_worker_that_was_stopped_stops_nobody_else(host: LocalHost) -> None:
+    """It reads nothing of what the host sends it, and the host goes on."""
+    mine, other = socket.socketpair()
+    with mine, other:
+        mine.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while mine.send(b"x" * 2**16):
+                pass
+        mine.setblocking(True)
+        peer = Peer(mine)
+        peer.waits = True
+        host.life.server._peers.add(peer)
+        beat = threading.Thread(target=host.life.server.beat, daemon=True)
+        beat.start()
+        beat.join(30)
+        assert not beat.is_alive()
+        host.life.server._peers.discard(peer)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not say who computes")
+def test_a_host_that_computes_and_lets_nobody_else_is_waited_for(
+    place: Path, bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library holds the interpreter's lock for several times the silence that is borne, so that
+    there is no sign of life: the answer is waited for."""
+    *options, code = LIGHT_HOST
+    holds = (
+        "from support.light import LightModel; encode = LightModel.encode; seven = 7; "
+        "LightModel.encode = lambda *a, **k: (seven ** 2_000_000, encode(*a, **k))[1]; "
+    )
+    monkeypatch.setattr(
+        starting, "COMMAND", (*options, code.replace("install();", f"install(); {holds}"))
+    )
+    address = run_address()
+    start_at(address, Job(str(address.path), str(place), owner=os.getpid()))
+    monkeypatch.setattr(patient, "_STANDS_STILL", 2000)  # of a busy machine, too
+    mine = Worker(address, silence=0.05)
+    assert np.array_equal(mine.model(bert).encode(["a"])[0], vector_of(bert, "a"))
+    assert (mine.loads, mine.link.lost) == (0, False)
+    mine.link.close()
+    assert ended(ask_once(address, {"do": "stop"})["pid"])
 
 
 @posix
