@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -94,13 +93,14 @@ def _lines(row: dict[str, Any]) -> list[str]:
 
 
 def _start(options: argparse.Namespace) -> int:
-    from pytest_embedcache.files import user_directory
+    from pytest_embedcache.files import cache_directory
     from pytest_embedcache.models.host.address import address_of
     from pytest_embedcache.models.host.link import ask_once
     from pytest_embedcache.models.host.process import Job
     from pytest_embedcache.models.host.starting import start_at
 
-    root = options.dir or os.environ.get("EMBEDCACHE_DIR") or user_directory()
+    # Absolute, as a run's: a host has another working directory.
+    root = str(cache_directory(options.dir).parent)
     address = address_of(root)
     job = Job(str(address.path), root, idle=options.idle_timeout, threads=options.threads)
     start_at(address, job)

@@ -12,8 +12,10 @@ from support.hosts import LIGHT_HOST, LocalHost, Worker, ended, private_place, r
 from support.models import tiny_bert
 
 from pytest_embedcache.cli import main
+from pytest_embedcache.errors import HostError
 from pytest_embedcache.models.host import starting
-from pytest_embedcache.models.host.address import address_of, known
+from pytest_embedcache.models.host.address import Address, address_of, known
+from pytest_embedcache.models.host.process import Job
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the test kills processes")
 
@@ -51,6 +53,26 @@ def test_one_is_started_once_and_stopped(
     assert capsys.readouterr().out == f"stopped process {pid}\n"
     assert ended(pid)
     assert known() == []
+
+
+@pytest.mark.parametrize("told", ["cache", "~/cache", None])
+def test_a_directory_is_the_one_that_a_run_would_use(
+    told: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Below the working directory, which is not the host's, or the user's home."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("EMBEDCACHE_DIR", "cache")
+    given: list[tuple[Address, str]] = []
+
+    def start_at(address: Address, job: Job) -> None:
+        given.append((address, job.cache_dir))
+        raise HostError("that is enough")
+
+    monkeypatch.setattr(starting, "start_at", start_at)
+    assert main(["host", "start", *(["--dir", told] if told else [])]) != 0
+    right = str(tmp_path / "cache")
+    assert given == [(address_of(right), right)]
 
 
 def test_a_runs_host_is_shown_and_stopped_on_request(
