@@ -31,6 +31,7 @@ class Approximate:
 
     name = "approximate"
     is_exact = False
+    saves_memory = False
     limit = 1 << 20
 
     def __init__(self, graph: Any, covered: int, dimension: int) -> None:

@@ -25,6 +25,8 @@ class VectorBackend(Protocol):
     name: str
     #: Whether a row that it leaves out is no nearer than the last that it returns.
     is_exact: bool
+    #: Whether it is chosen for want of memory.
+    saves_memory: bool
     #: The rows 0 to `covered` - 1 of the index are in it, also those removed since.
     covered: int
     #: The most rows that one call returns.

@@ -31,6 +31,21 @@ def find_nearest(
     only: Filter | None,
 ) -> list[Hit]:
     """The `k` nearest rows of a view to a query of length `norm`, as hits."""
+    try:
+        return _found(view, backend, query, norm, k, only)
+    finally:
+        if backend is not None and backend.saves_memory:
+            view.give_back()
+
+
+def _found(
+    view: View,
+    backend: VectorBackend | None,
+    query: np.ndarray,
+    norm: float,
+    k: int,
+    only: Filter | None,
+) -> list[Hit]:
     rows, accepts = None, None
     if callable(only):
         accepts = functools.cache(only)

@@ -32,6 +32,7 @@ class SqliteVec(OneConnection):
 
     name = "sqlite-vec"
     is_exact = True
+    saves_memory = True
     #: sqlite-vec's own; what asks for more is answered by a scan of the rows.
     limit = 4096
 
@@ -65,6 +66,7 @@ class SqliteVec(OneConnection):
         found = cls(path, view.manifest.dimension)
         found._creates = True
         found._run(lambda connection: found._extend(connection, view))
+        view.give_back()
         return found
 
     def refresh(self) -> None:

@@ -28,8 +28,15 @@ class View:
         inverse: What makes a row one of length 1, and 0 for a row of zeros: float32, shape (rows,).
     """
 
-    def __init__(self, manifest: Manifest, records: np.ndarray, matrix: np.ndarray) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        records: np.ndarray,
+        matrix: np.ndarray,
+        mapped: mmap.mmap | None = None,
+    ) -> None:
         self.manifest = manifest
+        self._mapped = mapped
         self.matrix = matrix
         is_row = records["norm"] >= 0
         rows = records if is_row.all() else records[is_row]
@@ -75,7 +82,15 @@ class View:
             if stream.seek(0, 2) < manifest.rows_bytes:
                 raise damaged(path, "it was cut off")
             mapped = mmap.mmap(stream.fileno(), manifest.rows_bytes, access=mmap.ACCESS_READ)
-        return cls(manifest, records, np.frombuffer(mapped, np.float32).reshape(shape))
+        return cls(manifest, records, np.frombuffer(mapped, np.float32).reshape(shape), mapped)
+
+    def give_back(self) -> None:
+        """Let the pages of the rows go that are in memory; they come back when they are read.
+
+        The file's pages may be as large as 2 MiB, of which a dozen rows then hold two dozen.
+        """
+        if self._mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self._mapped.madvise(mmap.MADV_DONTNEED)
 
     @functools.cached_property
     def alive(self) -> np.ndarray:

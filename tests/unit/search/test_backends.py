@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -81,6 +82,30 @@ def test_sqlite_vec_answers_where_it_is_installed(tmp_path: Path) -> None:
     exact = make(tmp_path / "exact", rows, "exact")
     assert index.search(rows[3], 10) == exact.search(rows[3], 10)
     assert asked != []
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux's memory maps")
+def test_sqlite_vec_keeps_no_rows_in_memory(tmp_path: Path) -> None:
+    """Neither making the structure nor a search leaves pages of the rows in this process."""
+    pytest.importorskip("sqlite_vec")
+    pytest.importorskip("apsw")
+
+    def resident() -> list[int]:
+        maps = re.split(
+            r"^(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text(), flags=re.M
+        )
+        found = [re.search(r"Rss: +(\d+) kB", part) for part in maps if str(tmp_path) in part]
+        return [int(match[1]) for match in found if match is not None]
+
+    rows = texts_like(3000)
+    index = make(tmp_path, rows, "sqlite-vec")
+    assert resident() == [0]
+    for filter in (None, range(2000)):
+        wanted = index.search(rows[3], 10, filter=filter)
+        assert resident() == [0]
+    with VectorIndex.open(tmp_path, vector_backend="exact") as exact:
+        assert exact.search(rows[3], 10, filter=range(2000)) == wanted
+        assert max(resident()) > 0
 
 
 def test_more_than_sqlite_vec_can_return_is_returned(tmp_path: Path) -> None:
