@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -41,31 +42,6 @@ def documented(page: str, name: str) -> str:
     return f"import pytest\n{block}"
 
 
-def test_the_real_model_by_its_name(real_suite: Suite, minilm_in_hub_cache: Path) -> None:
-    """all-MiniLM-L6-v2 from the Hub cache: cold on two workers, a model in each, then warm.
-
-    The examples of the documentation are among the tests, and hold.
-    """
-    real_suite.write(
-        test_it=SUITE,
-        test_readme=documented("README.md", "test_cats"),
-        test_page=documented("docs/testing.md", "test_ranking"),
-    )
-    cold = real_suite.counts("-n", "2", "-p", "no:randomly", "--embedcache-host=off")
-    (model,) = cold["models"]
-    assert model["name"] == "sentence-transformers/all-MiniLM-L6-v2"
-    assert model["uses"] == 9
-    workers = model["per_process"]
-    assert all(row["loads"] <= 2 for row in workers.values())  # its own, and the registry's
-    assert cold["totals"]["failures"] == 0
-    assert cold["silent"] == []
-    real_suite.write(test_it=SUITE.partition("def test_what")[0])
-    warm = real_suite.counts()
-    assert (warm["totals"]["loads"], warm["totals"]["computed"]) == (0, 0)
-    assert warm["totals"]["found"] == warm["totals"]["asked"] == 24
-    assert warm["totals"]["saved_seconds"] > 0
-
-
 THREADS = """
     import os
     import pytest
@@ -89,19 +65,45 @@ PUT_BACK = """
 """
 
 
-def test_threads_are_divided_among_workers_and_put_back(real_suite: Suite, tiny: Path) -> None:
-    """Each has its share of the cores and never more than the user set; it is said, and undone."""
-    real_suite.write(test_it=THREADS, late=PUT_BACK)
+def test_the_real_model_by_its_name(real_suite: Suite, minilm_in_hub_cache: Path) -> None:
+    """all-MiniLM-L6-v2 from the Hub cache: cold on two workers, a model in each, then warm.
+
+    The examples of the documentation are among the tests, and hold. Each worker has its share of
+    the cores and never more than the user set; it is said, and undone.
+    """
+    real_suite.write(
+        test_it=SUITE,
+        test_readme=documented("README.md", "test_cats"),
+        test_page=documented("docs/testing.md", "test_ranking"),
+        test_threads=THREADS,
+        late=PUT_BACK,
+    )
     real_suite.importable()
-    options = [f"--embedcache-model={tiny}", "--embedcache-host=off"]
-    result = real_suite.run(*options, "-p", "late", "-n", "2", OMP_NUM_THREADS="2")
-    assert outcome(result) == {"passed": 4}, complaints(result)
+    options = ["-p", "late", "-p", "no:randomly", "--embedcache-host=off"]
+    result = real_suite.run(
+        "-n", "2", *options, "--embedcache-json=counts.json", OMP_NUM_THREADS="2"
+    )
+    assert outcome(result) == {"passed": 13}, complaints(result)
+    cold = json.loads((real_suite.path / "counts.json").read_text(encoding="utf-8"))
+    (model,) = cold["models"]
+    assert model["name"] == "sentence-transformers/all-MiniLM-L6-v2"
+    assert model["uses"] == 13
+    workers = model["per_process"]
+    assert all(row["loads"] <= 2 for row in workers.values())  # its own, and the registry's
+    assert cold["totals"]["failures"] == 0
+    assert cold["silent"] == []
     share = min(2, threads_per_worker(2))
     assert set((real_suite.path / "threads.log").read_text().split()) == {str(share)}
     if share < 2:
         assert "torch held to 1 thread in each process" in result.stdout.str()
     after = (real_suite.path / "after.log").read_text().split()
     assert sorted(after) == ["-", "2", "2"]  # the controller has no torch
+    (real_suite.path / "test_threads.py").unlink()
+    real_suite.write(test_it=SUITE.partition("def test_what")[0])
+    warm = real_suite.counts()
+    assert (warm["totals"]["loads"], warm["totals"]["computed"]) == (0, 0)
+    assert warm["totals"]["found"] == warm["totals"]["asked"] == 24
+    assert warm["totals"]["saved_seconds"] > 0
 
 
 def test_a_model_that_a_conftest_loaded_is_held_as_well(real_suite: Suite, tiny: Path) -> None:

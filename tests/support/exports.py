@@ -147,17 +147,19 @@ def static(path: Path) -> Path:
 
 
 FAMILIES: dict[str, Callable[[Path], Path]] = {
-    "every pooling": lambda p: transformer(p, poolings=EVERY_POOLING, truncate_dim=90),
-    "MPNet": lambda p: transformer(p, "mpnet", normalize=True),
-    "DistilBERT and a Dense layer": lambda p: transformer(p, "distilbert", dense=True),
-    "RoBERTa": lambda p: transformer(p, "roberta", poolings=("cls_token",)),
-    "ModernBERT": lambda p: transformer(p, "modernbert", normalize=True),
-    "prompts left out of pooling": lambda p: transformer(
+    "MPNet, every pooling": lambda p: transformer(
+        p, "mpnet", poolings=EVERY_POOLING, truncate_dim=90, normalize=True
+    ),
+    "DistilBERT, prompts left out of pooling, and a Dense layer": lambda p: transformer(
         p,
+        "distilbert",
+        dense=True,
         include_prompt=False,
         prompts={"query": "query : ", "passage": "passage of the : "},
         default_prompt_name="query",
     ),
+    "RoBERTa": lambda p: transformer(p, "roberta", poolings=("cls_token",)),
+    "ModernBERT": lambda p: transformer(p, "modernbert", normalize=True),
     "Qwen3, padded on the left": lambda p: transformer(
         p, "qwen3", padding_side="left", poolings=("lasttoken",), normalize=True
     ),

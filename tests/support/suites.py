@@ -32,9 +32,10 @@ class Suite:
     Attributes:
         path: Its directory, which is also where runs start.
         log: What the toys note.
-        plugins: Those that a run has, beside xdist and the random order. What else is installed is
+        plugins: Those that a run has, beside xdist where it is asked for. What else is installed is
             not loaded: to import it takes ten times as long as these suites. A run with
-            `**EVERYTHING` loads all, and ours as everybody does who has it installed.
+            `**EVERYTHING` loads all, and ours as everybody does who has it installed; that one is
+            in random order.
     """
 
     plugins: tuple[str, ...] = ("embedcache",)
@@ -69,7 +70,7 @@ class Suite:
                 patch.setenv(name, value)
             named = [part for name in self._plugins(arguments) for part in ("-p", name)]
             return self._pytester.runpytest_subprocess(
-                "-W", "error", *named, *arguments, timeout=120
+                "-W", "error", *named, *arguments, timeout=600
             )
 
     def _plugins(self, arguments: tuple[str | os.PathLike[str], ...]) -> list[str]:
@@ -80,15 +81,13 @@ class Suite:
         named = list(self.plugins)
         if any(text.startswith(_XDIST) for text in texts):
             named.append("xdist")
-        if self.plugins and importlib.util.find_spec("pytest_randomly"):
-            named.append("randomly")
         return [name for name in named if f"no:{name}" not in texts]
 
     def program(self, name: str) -> pytest.RunResult:
         """Run one of its files as a program, for which every plugin is loaded."""
         with self._monkeypatch.context() as patch:
             patch.delenv(ALONE)
-            return self._pytester.run(sys.executable, "-W", "error", f"{name}.py", timeout=120)
+            return self._pytester.run(sys.executable, "-W", "error", f"{name}.py", timeout=600)
 
     def counts(self, *arguments: str, **environment: str) -> dict[str, Any]:
         """Run it, which succeeds, and return what it counted."""

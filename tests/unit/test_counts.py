@@ -6,7 +6,7 @@ import copy
 import json
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_embedcache.models.stats import ModelStats
@@ -52,6 +52,8 @@ PROCESS = st.builds(
 RUN = st.dictionaries(
     st.sampled_from(["main", *(f"gw{i}" for i in range(12))]), st.none() | PROCESS
 )
+#: To draw a run takes longer than all that is done with it.
+few = settings(max_examples=20)
 
 
 def nothing(**given: Any) -> dict[str, Any]:
@@ -121,6 +123,7 @@ def test_counts_are_of_built_in_types(counts: dict[str, Any]) -> None:
 # ------------------------------------------------------------------------------ several
 
 
+@few
 @given(RUN, st.randoms())
 def test_the_parts_of_a_run_add_up_to_the_whole(run: dict[str, Any], draw: Any) -> None:
     """However the processes are split into two groups, the totals of both make the total."""
@@ -130,6 +133,7 @@ def test_the_parts_of_a_run_add_up_to_the_whole(run: dict[str, Any], draw: Any) 
     assert whole == {name: one[name] + other[name] for name in whole}
 
 
+@few
 @given(RUN)
 def test_the_processes_of_a_model_add_up_to_the_model(run: dict[str, Any]) -> None:
     """And a total is the sum over the models."""
@@ -142,6 +146,7 @@ def test_the_processes_of_a_model_add_up_to_the_model(run: dict[str, Any]) -> No
     assert totals["computed"] == sum(vectors["computed"] for vectors in merged["vectors"])
 
 
+@few
 @given(RUN)
 def test_who_did_not_report_is_named_and_adds_nothing(run: dict[str, Any]) -> None:
     """A crashed worker's counts died with it."""
@@ -153,6 +158,7 @@ def test_who_did_not_report_is_named_and_adds_nothing(run: dict[str, Any]) -> No
     assert merge(reported)["models"] == merged["models"]
 
 
+@few
 @given(RUN)
 def test_merging_changes_nothing_that_it_was_given(run: dict[str, Any]) -> None:
     """Twice the same, from untouched parts."""
@@ -238,6 +244,7 @@ def test_a_process_that_loaded_a_model_anywhere_was_not_spared_its_load() -> Non
     assert saved({"gw0": computed}, {"a": (3.0, 0.0)}) == 0.0
 
 
+@few
 @given(RUN)
 def test_the_texts_of_the_processes_add_up_to_the_model_s(run: dict[str, Any]) -> None:
     """Each count of texts, and what each tier had."""
@@ -249,6 +256,7 @@ def test_the_texts_of_the_processes_add_up_to_the_model_s(run: dict[str, Any]) -
             assert count == sum(process["found"].get(tier, 0) for process in rows)
 
 
+@few
 @given(RUN, st.dictionaries(NAME, st.tuples(NUMBER.map(float), NUMBER.map(float))))
 def test_nothing_is_spent_or_saved_below_zero(
     run: dict[str, Any], costs: dict[str, tuple[float, float]]

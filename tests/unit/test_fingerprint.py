@@ -17,23 +17,16 @@ from pytest_embedcache.errors import SnapshotError
 from pytest_embedcache.fingerprint import fingerprint_of, model_files
 from pytest_embedcache.weights import read_header
 
-
-@pytest.fixture(params=["tiny", "minilm"])
-def model(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A model that the test may change: a tiny one, and the real one."""
-    return Path(shutil.copytree(request.getfixturevalue(request.param), tmp_path / "model"))
-
-
 # -------------------------------------------------------------------------------- the same model
 
 
 @pytest.mark.parametrize("blobs", [True, False], ids=["links to blobs", "copies"])
 def test_a_model_from_the_hub_is_the_one_from_a_path(
-    fingerprint: Callable[..., str], model: Path, hub_cache: Path, blobs: bool
+    fingerprint: Callable[..., str], tiny: Path, hub_cache: Path, blobs: bool
 ) -> None:
     """By its name, by its snapshot's path, and as a directory anywhere: one fingerprint."""
-    snapshot = add_to_hub_cache(hub_cache, MINILM, model, blobs=blobs)
-    names = ["all-MiniLM-L6-v2", MINILM, snapshot, model]
+    snapshot = add_to_hub_cache(hub_cache, MINILM, tiny, blobs=blobs)
+    names = ["all-MiniLM-L6-v2", MINILM, snapshot, tiny]
     assert len({fingerprint(name) for name in names}) == 1
 
 
@@ -124,12 +117,12 @@ def test_no_unread_file_of_the_real_model_counts(
 
 
 def test_edited_weights_under_one_name_are_another_model(
-    fingerprint: Callable[..., str], model: Path, hub_cache: Path
+    fingerprint: Callable[..., str], tiny: Path, hub_cache: Path
 ) -> None:
     """One bit of one tensor, in a directory and in a snapshot; put back, it is the old one."""
-    snapshot = add_to_hub_cache(hub_cache, MINILM, model)
-    before = fingerprint(model)
-    for name, folder in ((model, model), (MINILM, snapshot)):
+    snapshot = add_to_hub_cache(hub_cache, MINILM, tiny)
+    before = fingerprint(tiny)
+    for name, folder in ((tiny, tiny), (MINILM, snapshot)):
         flip_byte(folder / "model.safetensors")
         assert fingerprint(name) != before
         flip_byte(folder / "model.safetensors")
@@ -137,13 +130,13 @@ def test_edited_weights_under_one_name_are_another_model(
 
 
 def test_a_moved_main_is_another_model(
-    fingerprint: Callable[..., str], model: Path, hub_cache: Path
+    fingerprint: Callable[..., str], tiny: Path, hub_cache: Path
 ) -> None:
     """The name follows `refs/main`; each commit stays what it is."""
-    add_to_hub_cache(hub_cache, MINILM, model, commit="a" * 40)
+    add_to_hub_cache(hub_cache, MINILM, tiny, commit="a" * 40)
     before = fingerprint(MINILM)
-    flip_byte(model / "model.safetensors")
-    add_to_hub_cache(hub_cache, MINILM, model, commit="b" * 40)
+    flip_byte(tiny / "model.safetensors")
+    add_to_hub_cache(hub_cache, MINILM, tiny, commit="b" * 40)
     after = fingerprint(MINILM)
     assert after != before
     assert fingerprint(MINILM, revision="a" * 40) == before

@@ -684,12 +684,13 @@ def test_the_installed_command_serves_a_real_model(
     assert checked == "2 vectors checked, 0 damaged"
     assert compared.startswith("2 of 2 stored texts computed anew: 0 drifted")
 
-    def without_torch(*arguments: str) -> str:
-        code = "import sys; sys.modules['torch'] = None\n"
-        code += "from pytest_embedcache.cli import main; raise SystemExit(main(sys.argv[1:]))"
-        return run("-c", code, *arguments)
-
-    assert without_torch("warm", str(texts)) == "2 texts: 2 were stored, 0 computed\n"
-    (model,) = json.loads(without_torch("stats", "--json"))["models"]
+    # And these need none: three commands in one process.
+    code = "import sys; sys.modules['torch'] = None\nfrom pytest_embedcache.cli import main\n"
+    code += "assert main(['warm', sys.argv[1]]) == main(['stats', '--json']) == 0\n"
+    code += "raise SystemExit(main(['explain', 'all-MiniLM-L6-v2', '--text', 'a cat']))"
+    warmed, rest = run("-c", code, str(texts)).split("\n", 1)
+    assert warmed == "2 texts: 2 were stored, 0 computed"
+    stats, end = json.JSONDecoder().raw_decode(rest)
+    (model,) = stats["models"]
     assert (model["model"], model["entries"], model["hit_rate"]) == (MINILM, 2, 0.5)
-    assert "stored       yes" in without_torch("explain", "all-MiniLM-L6-v2", "--text", "a cat")
+    assert "stored       yes" in rest[end:]

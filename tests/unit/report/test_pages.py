@@ -120,15 +120,15 @@ def test_the_largest_run_fits_into_a_job_summary() -> None:
     for worker in range(200):
         models = {f"{long}{worker}": Tally(asked=1, computed=1)}
         timeline = {
-            "loads": [load(long, n, 1.0, test=long) for n in range(20)],
-            "computing": [[n, n + 0.5, 1] for n in range(500)],
-            "texts": [text(long, f"{n}{worker}", 1.0, text=long, test=long) for n in range(20)],
+            "loads": [load(long, n, 1.0, test=long) for n in range(4)],
+            "computing": [[n, n + 0.5, 1] for n in range(50)],
+            "texts": [text(long, f"{n}{worker}", 1.0, text=long, test=long) for n in range(4)],
             "tests": {},
         }
         notices = {f"{long[:worker]}{worker}": 1}
         run[f"gw{worker}"] = process(models, timeline, notices=notices)
         run[f"gw{worker}"]["gates"] = [gate("missed", 1.0, 0.5, 2.0, test=long, reason=long)] * 5
-        tests += [case(n, f"gw{worker}", n, 1.0, test=f"{long}{worker}{n}") for n in range(20)]
+        tests += [case(n, f"gw{worker}", n, 1.0, test=f"{long}{worker}{n}") for n in range(4)]
     report = report_of(run, tests)
     assert len(markdown(report).encode()) < MEBIBYTE
     assert page(report).count('class="lane"') == 200

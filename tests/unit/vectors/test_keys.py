@@ -60,7 +60,7 @@ def identity(fields: KeyFields, text: str) -> Any:
 # ------------------------------------------------------------------------------ injective
 
 
-@settings(max_examples=400, deadline=None)
+@settings(deadline=None)
 @given(key_fields, texts, key_fields, texts)
 def test_distinct_inputs_have_distinct_preimages(
     one: KeyFields, text: str, other: KeyFields, other_text: str
