@@ -31,21 +31,6 @@ def find_nearest(
     only: Filter | None,
 ) -> list[Hit]:
     """The `k` nearest rows of a view to a query of length `norm`, as hits."""
-    try:
-        return _found(view, backend, query, norm, k, only)
-    finally:
-        if backend is not None and backend.saves_memory:
-            view.give_back()
-
-
-def _found(
-    view: View,
-    backend: VectorBackend | None,
-    query: np.ndarray,
-    norm: float,
-    k: int,
-    only: Filter | None,
-) -> list[Hit]:
     rows, accepts = None, None
     if callable(only):
         accepts = functools.cache(only)
@@ -56,14 +41,19 @@ def _found(
         return []
     if norm == 0:  # equally far from everything
         return _all_alike(view, rows, k, accepts)
+    found = None
     if backend is not None and rows is None:
         try:
-            return _take(view, Structured(view, backend, query, norm), query, norm, k, accepts)
+            found = _take(view, Structured(view, backend, query, norm), query, norm, k, accepts)
         except BlockingIOError:
             pass  # a writer is at its file; the rows are there
         except OSError as error:
             notices.degraded(f"the backend {backend.name} failed ({error}); exact serves")
-    return _take(view, Scan(view, query, norm, rows), query, norm, k, accepts)
+    if found is None:
+        found = _take(view, Scan(view, query, norm, rows), query, norm, k, accepts)
+    if backend is not None and backend.saves_memory:
+        view.give_back()
+    return found
 
 
 def _take(

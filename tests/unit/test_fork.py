@@ -9,34 +9,16 @@ from support.children import python
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 
-#: Every process ends by itself if it hangs: the parent must not wait for a child for ever.
 PREAMBLE = """
-import gc, os, signal, sys, threading, warnings
-signal.alarm(60)
-warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 and later: forking with threads
+import gc, os, sys, threading
 sys.path.insert(0, sys.argv[1])
+from support.in_fork import in_child
 from support.toys import Gate, ToyBackend, start
 from pytest_embedcache import ModelRegistry, ModelSpec, default_registry, notices
 from pytest_embedcache.models.registry import swap_default_registry
 
 backend, gate = ToyBackend(), Gate()
 registry = ModelRegistry(backends={"torch": backend})
-
-def in_child(work):
-    "The exit status of a child that does `work`; 0 is that all its assertions hold."
-    child = os.fork()
-    if not child:
-        signal.alarm(30)
-        status = 1
-        try:
-            work()
-            status = 0
-        except BaseException:
-            import traceback
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 """
 
 

@@ -11,36 +11,18 @@ from support.children import python, python_path
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 
-#: Every process ends by itself if it hangs: the parent must not wait for a child for ever.
 PREAMBLE = """
-import os, signal, sys, threading, warnings
+import sys, threading
 from pathlib import Path
-signal.alarm(120)
-warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 and later: forking with threads
 import numpy as np
 from pytest_embedcache.errors import SemanticIndexError
 from pytest_embedcache.search import VectorIndex, forked
+from support.in_fork import in_child
 from support.semantic import World, sound
 home = Path(sys.argv[1])
 
-def in_child(work):
-    "The exit status of a child that does `work`; 0 is that all its assertions hold."
-    child = os.fork()
-    if not child:
-        signal.alarm(60)
-        status = 1
-        try:
-            work()
-            status = 0
-        except BaseException:
-            import traceback
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
 def while_held(locks, work):
-    "The same, forked while another thread holds the locks."
+    "`in_child`, forked while another thread holds the locks."
     holding, done = threading.Event(), threading.Event()
     def hold():
         for lock in locks:
