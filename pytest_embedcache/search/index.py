@@ -193,9 +193,9 @@ class VectorIndex:
         return None
 
     @property
-    def commit(self) -> int:
-        """Counts the changes since the index was made: two equal ones are one state."""
-        return self._fresh().view.manifest.commit
+    def state(self) -> str:
+        """A name of what is in it: another one after each change, and in each copy."""
+        return self._fresh().view.manifest.state
 
     def stats(self) -> IndexStats:
         """What is in it, and what answers."""

@@ -95,6 +95,10 @@ class Manifest:
     def log_bytes(self) -> int:
         return self.records * RECORD.itemsize
 
+    @property
+    def state(self) -> str:
+        return f"{self.generation}-{self.commit}"
+
     def rows_path(self, directory: Path) -> Path:
         return directory / f"rows-{self.generation}.f32"
 

@@ -119,15 +119,15 @@ class EntryFile(OneConnection):
         with self._used() as connection:
             return about(connection, name)
 
-    def followed(self) -> tuple[int, int, int | None]:
-        """The number of the last change, that up to which the vector index follows, its commit."""
+    def followed(self) -> tuple[int, int, str | None]:
+        """The last change, the one up to which the vector index follows, and its state then."""
         with self._used() as connection:
             if not connection.in_transaction:
                 connection.execute("BEGIN")  # one moment for all of it
-            sequence, applied, commit = (
-                about(connection, name) for name in ("sequence", "applied", "commit")
+            sequence, applied, state = (
+                about(connection, name) for name in ("sequence", "applied", "state")
             )
-        return int(sequence), int(applied), commit
+        return int(sequence), int(applied), state
 
     def changes(self, since: int) -> Changes:
         """What happened after the change `since`, `STEP` changes at most; 0 is the beginning.

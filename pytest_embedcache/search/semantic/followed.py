@@ -24,8 +24,8 @@ _ANEW = 10_000
 class FollowedVectors:
     """The vector index in the directory `path`, which holds the vectors of `entries`.
 
-    The entries note up to which change it follows, and its commit then, in the transaction in which
-    it is brought there. One of another commit is not theirs: it, or they, were put back from a
+    The entries note up to which change it follows, and its state then, in the transaction in which
+    it is brought there. In another state it is not theirs: it, or they, were put back from a
     copy, or somebody was killed in between. It is made anew, as is one that is damaged or missing.
     """
 
@@ -71,8 +71,8 @@ class FollowedVectors:
     def _current(self) -> VectorIndex | None:
         if self._index is None:
             self._index = self._opened()
-        sequence, applied, commit = self._entries.followed()
-        if self._index is None or applied != sequence or self._index.commit != commit:
+        sequence, applied, state = self._entries.followed()
+        if self._index is None or applied != sequence or self._index.state != state:
             self._follow()
         return self._index
 
@@ -88,10 +88,10 @@ class FollowedVectors:
     def _follow(self, *, anew: bool = False) -> None:
         """Bring the index to where the entries are."""
         with self._entries.writing() as writing:  # one process at a time, and none that writes
-            _, applied, commit = self._entries.followed()
+            _, applied, state = self._entries.followed()
             if self._index is None and not anew:
                 self._index = self._opened()  # another process may have made it
-            if self._index is not None and self._index.commit != commit:
+            if self._index is not None and self._index.state != state:
                 self.close()
                 self._say_anew(f"the vector index {self.path} is not the one of its entries.")
             changes = self._entries.changes(0 if self._index is None else applied)
@@ -103,7 +103,7 @@ class FollowedVectors:
                     self._index.rebuild(self._batches(first, writing))
                 else:
                     self._apply(changes, writing)
-                writing.note("commit", self._index.commit)
+                writing.note("state", self._index.state)
             writing.note("applied", changes.last)
 
     def _made(self, dimension: int | None) -> VectorIndex | None:

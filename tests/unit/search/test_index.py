@@ -169,7 +169,8 @@ def test_a_vector_that_is_there_takes_no_other_row(tmp_path: Path) -> None:
     index.put([2, 1], ROWS[[1, 0]])
     assert index.stats() == before
     index.put([1, 2, 9], [[1.0, 0.0, 0.0, 0.0], [-0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 5.0]])
-    assert (index.stats().removed, index.stats().entries, index.commit) == (1, 5, before.commit + 1)
+    after = index.stats()
+    assert (after.removed, after.entries, after.commit) == (1, 5, before.commit + 1)
     assert np.signbit(index.get([2])[0, 0])
 
 

@@ -224,6 +224,24 @@ def test_a_vector_index_ahead_of_its_entries_is_made_anew(world: World) -> None:
     assert len(notices.counts()) == said
 
 
+def test_another_vector_index_of_as_many_changes_is_made_anew(world: World) -> None:
+    """Put back from a copy beside entries that were told of another one by the same number."""
+    import shutil
+
+    index = world.index()
+    index.add(["a cat", "a dog"])
+    sound(index, {"1": "a cat", "2": "a dog"})
+    index.close()
+    path = database(world)
+    shutil.copy(path, world.path / "copy")
+    shutil.rmtree(path.with_name("vectors"))
+    index.update("1", text="a lion")
+    sound(index, {"1": "a lion", "2": "a dog"})
+    index.close()
+    shutil.copy(world.path / "copy", path)
+    sound(world.index(), {"1": "a cat", "2": "a dog"})
+
+
 def test_a_vector_index_is_looked_at_again_before_it_is_made_anew(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,16 +252,16 @@ def test_a_vector_index_is_looked_at_again_before_it_is_made_anew(
     build = index._opened.current()
     vectors = build.vectors.current()
     assert vectors is not None
-    followed, commit = build.entries.followed, vectors.commit
+    followed, state = build.entries.followed, vectors.state
 
-    def before() -> tuple[int, int, int | None]:
+    def before() -> tuple[int, int, str | None]:
         monkeypatch.setattr(build.entries, "followed", followed)
-        return (1, 1, commit - 1)
+        return (1, 1, "another")
 
     monkeypatch.setattr(build.entries, "followed", before)
     sound(index, {"1": "a cat"})
     assert build.vectors.current() is vectors
-    assert vectors.commit == commit
+    assert vectors.state == state
     assert not notices.counts()
 
 
