@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,46 +26,58 @@ def with_slow() -> World:
     return World(PureBackend(m=Files(), slow=Files(weights="s")))
 
 
-def standing(s: Serving, calls: int) -> tuple[Gate, list[Any]]:
-    """A gate at which `slow` stands, and so many calls before it, each in a lane of its own."""
+@contextmanager
+def standing(s: Serving, calls: int) -> Iterator[tuple[Gate, list[Any]]]:
+    """A gate at which `slow` stands, and so many calls before it, each in a lane of its own.
+
+    At the end it is open.
+    """
     gate = Gate()
     s.w.inner("slow").before = gate
     start = s.service._calls.embed_batch
-    waiting = [start([f"{i}"], model="slow", batch_size=i + 1) for i in range(calls)]
-    eventually(lambda: len(s.service._calls.models.all()[-1]._lanes) == calls)
-    assert gate.reached.wait(DEADLOCK)
-    return gate, waiting
+    try:
+        waiting = [start([f"{i}"], model="slow", batch_size=i + 1) for i in range(calls)]
+        eventually(lambda: len(s.service._calls.models.all()[-1]._lanes) == calls)
+        eventually(lambda: len(s.service._calls._threads._at_work) == calls)  # none looks any more
+        assert gate.reached.wait(DEADLOCK)
+        yield gate, waiting
+    finally:
+        gate.open.set()
 
 
 def test_a_model_that_stands_still_holds_up_no_other(tmp_path: Path) -> None:
     """Nor what is stored; though more calls wait for it than a service has threads."""
     with serving(tmp_path, with_slow(), table=SLOW) as s:
-        s.sync.embed_text("known")
-        gate, waiting = standing(s, 40)
-        asked = s.service._calls
-        assert asked.embed_text("known").result(DEADLOCK).cached
-        assert asked.embed_batch(["known"] * 500).result(DEADLOCK).cached_count == 500
-        assert asked.embed_text("new").result(DEADLOCK).embedding.tobytes() == right(["new"])
-        gate.open.set()
-        found = [one.result(DEADLOCK).embeddings.tobytes() for one in waiting]
-        assert found == [right([f"{i}"], weights="s") for i in range(40)]
+        known = [f"known {i}" for i in range(200)]
+        s.sync.embed_batch(known)
+        with standing(s, 40) as (gate, waiting):
+            asked = s.service._calls
+            assert asked.embed_text(known[0]).result(DEADLOCK).cached
+            assert asked.embed_batch(known).result(DEADLOCK).cached_count == 200
+            assert asked.embed_text("new").result(DEADLOCK).embedding.tobytes() == right(["new"])
+            gate.open.set()
+            found = [one.result(DEADLOCK).embeddings.tobytes() for one in waiting]
+            assert found == [right([f"{i}"], weights="s") for i in range(40)]
 
 
 def test_no_model_has_more_threads_than_it_may_be_asked_at_once(tmp_path: Path) -> None:
     """However many batch sizes there are."""
     with serving(tmp_path, with_slow(), table=SLOW) as s:
         before = threading.active_count()
-        gate, waiting = standing(s, 2 * AT_ONCE)
-        assert threading.active_count() - before <= AT_ONCE + 4
-        gate.open.set()
-        for one in waiting:
-            one.result(DEADLOCK)
+        with standing(s, 2 * AT_ONCE) as (gate, waiting):
+            assert threading.active_count() - before <= AT_ONCE + 4
+            gate.open.set()
+            for one in waiting:
+                one.result(DEADLOCK)
 
 
 def test_what_waits_for_one_model_is_no_bound_for_another(tmp_path: Path) -> None:
     """`max_waiting` is of each."""
-    with serving(tmp_path, with_slow(), table=SLOW, max_waiting=2) as s:
-        gate, waiting = standing(s, 1)
+    w = with_slow()
+    with (
+        serving(tmp_path, w, table=SLOW, max_waiting=2) as s,
+        standing(s, 1) as (gate, waiting),
+    ):
         full = s.service._calls.embed_batch(["a", "b"], model="slow", batch_size=1)
         eventually(lambda: s.service.queued == 2)
         with pytest.raises(TooManyWaitingError):
@@ -77,8 +91,7 @@ def test_what_waits_for_one_model_is_no_bound_for_another(tmp_path: Path) -> Non
 
 def test_a_close_gives_up_in_time_and_says_what(tmp_path: Path) -> None:
     """Who waits is told; nothing is accepted any more; what comes too late changes nothing."""
-    with serving(tmp_path, with_slow(), table=SLOW) as s:
-        gate, waiting = standing(s, 2)
+    with serving(tmp_path, with_slow(), table=SLOW) as s, standing(s, 2) as (gate, waiting):
         assert s.service.close(timeout=0.0) == GivenUp(calls=2, batches=2)
         for one in waiting:
             with pytest.raises(ServiceClosedError):
