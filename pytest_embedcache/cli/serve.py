@@ -126,7 +126,8 @@ def _need_extra() -> None:
 def _token(options: argparse.Namespace) -> str | None:
     if options.token_file is None:
         return os.environ.get("EMBEDCACHE_TOKEN", "").strip() or None
-    with open(options.token_file, encoding="utf-8") as file:
+    # What is no text is no token, and is told as one that cannot be sent.
+    with open(options.token_file, encoding="utf-8", errors="replace") as file:
         return file.read().strip()
 
 

@@ -217,10 +217,12 @@ class Calls:
             request.fail(error)
 
     def _check_waiting(self, served: Served, more: int) -> None:
-        bound, waiting = self._max_waiting, served.queued
+        if self._max_waiting is None:
+            return
+        waiting = served.queued
         # A single call that is larger than the bound is taken where nothing waits.
-        if bound is not None and waiting and waiting + more > bound:
-            raise TooManyWaitingError(waiting, bound)
+        if waiting and waiting + more > self._max_waiting:
+            raise TooManyWaitingError(waiting, self._max_waiting)
 
     # ------------------------------------------------------------------------------ counting
 

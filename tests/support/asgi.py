@@ -45,8 +45,12 @@ async def asked(
     *,
     headers: dict[str, str] | None = None,
     parts: Iterable[bytes] | None = None,
+    goes_away: bool = False,
 ) -> Answer:
-    """The same, in a loop that runs already. A header that is set to "" is not sent."""
+    """The same, in a loop that runs already. A header that is set to "" is not sent.
+
+    With `goes_away` the client is gone before the end of its body.
+    """
     content = (
         body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
     )
@@ -57,8 +61,9 @@ async def asked(
             sent["content-length"] = str(len(content))
     sent |= {name.lower(): value for name, value in (headers or {}).items()}
     pieces = [content] if parts is None else [*parts, b""]
+    last = len(pieces) + goes_away
     messages = [
-        {"type": "http.request", "body": piece, "more_body": number < len(pieces)}
+        {"type": "http.request", "body": piece, "more_body": number < last}
         for number, piece in enumerate(pieces, 1)
     ]
     answered: list[MutableMapping[str, Any]] = []

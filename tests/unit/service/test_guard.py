@@ -108,9 +108,11 @@ def test_without_the_token_there_is_nothing(given: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
 def test_with_the_token_there_is_all(scheme: str) -> None:
-    """The scheme is written as one likes; the host may be any."""
-    headers = {"Authorization": f"{scheme} {TOKEN}", "Host": "embed.example.org"}
-    assert Behind(token=TOKEN).post(headers=headers).status == 200
+    """The scheme is written as one likes, blanks are nothing; the host may be any."""
+    for blanks in ("", "  ", "\t"):
+        sent = f"{scheme} {blanks}{TOKEN}{blanks}"
+        headers = {"Authorization": sent, "Host": "embed.example.org"}
+        assert Behind(token=TOKEN).post(headers=headers).status == 200
 
 
 def test_health_and_the_pages_frame_need_no_token() -> None:

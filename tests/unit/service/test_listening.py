@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import os
 import socket
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_embedcache.cli.serve import _token
 from pytest_embedcache.errors import SettingsError
 from pytest_embedcache.service.http.server import check_token, listen, listen_at
 
@@ -38,6 +40,32 @@ def test_a_token_that_can_be_guessed_or_not_be_sent_is_none(token: str) -> None:
     with pytest.raises(SettingsError) as refused:
         check_token("127.0.0.1", token)
     assert not token or token not in str(refused.value)
+
+
+@pytest.mark.parametrize("written", [f"{GOOD}\n", f"  {GOOD}\r\n\n", GOOD, f"\t{GOOD} "])
+def test_a_token_is_what_is_written_without_the_blanks_around_it(
+    written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An editor, or `echo`, has left them; the same from the file and from the environment."""
+    monkeypatch.setenv("EMBEDCACHE_TOKEN", written)
+    assert _token(argparse.Namespace(token_file=None)) == GOOD
+    monkeypatch.setenv("EMBEDCACHE_TOKEN", "not this one")
+    file = tmp_path / "token"
+    file.write_bytes(written.encode())
+    assert _token(argparse.Namespace(token_file=file)) == GOOD
+
+
+def test_a_token_of_blanks_is_none_or_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable that is empty is not set; a file that is empty, or no text, was to have one."""
+    monkeypatch.setenv("EMBEDCACHE_TOKEN", " \n")
+    assert _token(argparse.Namespace(token_file=None)) is None
+    file = tmp_path / "token"
+    for content in (b" \n", b"\xff" * 32):
+        file.write_bytes(content)
+        with pytest.raises(SettingsError, match="token"):
+            check_token("127.0.0.1", _token(argparse.Namespace(token_file=file)))
 
 
 def test_a_port_that_is_taken_is_named() -> None:
