@@ -21,6 +21,7 @@ _NAMED = frozenset(
 )
 PRECISIONS = ("float32", "int8", "uint8", "binary", "ubinary")
 _NONE: Mapping[str, Any] = {}
+_PLAIN = frozenset((str, type(None)))
 
 
 class Call:
@@ -56,7 +57,7 @@ class Call:
     def told(self) -> tuple[Any, ...] | None:
         """All of it, by which the same call is known again; None where that is not simple."""
         prompts = (self.prompt_name, self.prompt, self.task)
-        if self.extra or any(type(text) is not str and text is not None for text in prompts):
+        if self.extra or not _PLAIN.issuperset(map(type, prompts)):
             return None
         return (*prompts, bool(self.normalize), self.truncate_dim)
 

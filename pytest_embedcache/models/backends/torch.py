@@ -69,7 +69,7 @@ class TorchBackend:
         return files_signature(spec.path, trust_remote_code=spec.trust_remote_code)
 
     def state(self, model: Any) -> tuple[tuple[str, str], ...]:
-        first = model[0]
+        first = next(iter(model._modules.values()))  # model[0], in a sixth of the time
         inner: Any = getattr(first, "auto_model", None)
         # transformers sets the flag when an adapter was added, and only then knows active ones.
         adapters = getattr(inner, "_hf_peft_config_loaded", False) and inner.active_adapters()
