@@ -177,7 +177,7 @@ def test_what_needs_the_model_itself_loads_it_here(
             pass  # the light model knows less than a real one
     assert (mine.loads, mine.link.lost) == (1, False)
     assert np.array_equal(model.encode(["a dog"]), expected(bert, ["a dog"]))
-    assert not any("host" in notice for notice in notices.counts())
+    assert not any("the model host" in notice for notice in notices.counts())
 
 
 def test_a_registry_gives_the_model_itself(worker: MakeWorker, bert: Path) -> None:
