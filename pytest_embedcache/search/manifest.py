@@ -17,9 +17,8 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -61,8 +60,7 @@ def stamp(path: Path) -> list[int]:
     return [found.st_size, found.st_mtime_ns, found.st_ino]
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(NamedTuple):
     """What an index holds.
 
     Attributes:
@@ -107,8 +105,8 @@ class Manifest:
 
     def write(self, directory: Path) -> Self:
         """Make this what the index holds, as its next commit, which is returned."""
-        whole = replace(self, commit=self.commit + 1)
-        fields = json.dumps(asdict(whole), indent=1, sort_keys=True)
+        whole = self._replace(commit=self.commit + 1)
+        fields = json.dumps(whole._asdict(), indent=1, sort_keys=True)
         text = f'{{"check": {zlib.crc32(fields.encode())}, "index":\n{fields}}}'
         padding = " " * (whole.commit % _LENGTHS)
         content = (padding + text.rjust(_WIDTH) + "\n").encode()

@@ -7,7 +7,6 @@ import os
 import re
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,8 +38,7 @@ def append(directory: Path, manifest: Manifest, entries: Entries, removed: np.nd
     rows, log = manifest.rows_path(directory), manifest.log_path(directory)
     rows_crc = _extend(rows, manifest.rows_bytes, entries.vectors, manifest.rows_crc)
     log_crc = _extend(log, manifest.log_bytes, records, manifest.log_crc)
-    return replace(
-        manifest,
+    return manifest._replace(
         rows=manifest.rows + len(entries.ids),
         records=manifest.records + len(records),
         rows_crc=rows_crc,

@@ -7,9 +7,8 @@ import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pytest_embedcache.search.forked import OneConnection, is_left_alone
 from pytest_embedcache.search.semantic import entries_schema
@@ -33,8 +32,7 @@ _WORD = re.compile(r"\w+")
 _COLUMNS = "id, text, metadata, number, changed"
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(NamedTuple):
     """What happened after one change, up to and with another.
 
     Attributes:

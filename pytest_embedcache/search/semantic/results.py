@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, overload
+from dataclasses import dataclass
+from typing import Any, NamedTuple, overload
 
 __all__ = ["IndexFigures", "Result", "Results", "fused"]
 
@@ -12,8 +12,7 @@ __all__ = ["IndexFigures", "Result", "Results", "fused"]
 _RRF = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """An entry that was found.
 
     Attributes:
@@ -66,8 +65,7 @@ class Results(Sequence[Result]):
         return {"by": self.by, "notice": self.notice, "results": found}
 
 
-@dataclass(frozen=True, slots=True)
-class IndexFigures:
+class IndexFigures(NamedTuple):
     """What a semantic index holds.
 
     Attributes:
@@ -89,7 +87,7 @@ class IndexFigures:
 
     def as_dict(self) -> dict[str, Any]:
         """The same as plain builtins."""
-        return asdict(self)
+        return self._asdict()
 
 
 def fused(rankings: Sequence[Sequence[int]], k: int) -> list[tuple[int, float]]:
