@@ -24,13 +24,26 @@ settings.load_profile("house")
 
 #: What a developer's shell may have set, and a test must not see; and all of EMBEDCACHE_*.
 _THEIRS = ("SENTENCE_TRANSFORMERS_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_ENDPOINT")
+_OPENAI = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT")
 #: By which a child of a test would take itself for a worker of this run.
 _XDIST = ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID")
 
 
+@pytest.fixture
+def _no_openai() -> Iterator[None]:
+    """Without `monkeypatch`, and before it: a test that undoes there what a fake had set, while the
+    fake is gone already, would leave the fake's address to the next test."""
+    before = {name: os.environ.pop(name, None) for name in _OPENAI}
+    yield
+    for name, value in before.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+
+
 @pytest.fixture(autouse=True)
 def _own_world(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    _no_openai: None, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
     """Each test has its own directories, default registry and store, and no network."""
     ours = (name for name in os.environ if name.startswith("EMBEDCACHE_"))

@@ -80,7 +80,10 @@ class TestPlainTinyModel(EmbeddingModelContract):
         return tiny_model
 
 
+@pytest.mark.stress
 class TestPlainMiniLM(EmbeddingModelContract):
+    """What the tiny one is as well, slower."""
+
     lacks = PLAIN
 
     @pytest.fixture

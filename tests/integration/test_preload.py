@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import weakref
 from pathlib import Path
 
 import pytest
 from support.children import python
+
+from pytest_embedcache import get_model
+from pytest_embedcache.vectors.api import swap_default_cache
+from pytest_embedcache.vectors.cache import VectorCache
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("sentence_transformers") is None,
@@ -65,22 +70,13 @@ print(status, preloaded.wait(100).encode("a cat").shape)
     assert said.splitlines()[-1] == "0 (16,)"
 
 
-def test_a_model_is_unloaded_and_its_vectors_are_the_same_afterwards(
-    tiny: Path, cache_dir: Path
-) -> None:
+def test_a_model_is_unloaded_and_its_vectors_are_the_same_afterwards(tiny: Path) -> None:
     """The real thing, with its reference cycles: nothing of it is left, and it comes back."""
-    code = """
-import sys, weakref
-from pytest_embedcache import get_model
-from pytest_embedcache.vectors.api import swap_default_cache
-from pytest_embedcache.vectors.cache import VectorCache
-swap_default_cache(VectorCache(None))
-model = get_model(sys.argv[1])
-before = model.encode(["a cat", "revenue"])
-module = weakref.ref(model.handle.model)
-assert model.handle.unload()
-assert module() is None
-print(model.is_loaded, (model.encode(["a cat", "revenue"]) == before).all())
-"""
-    said = python(code, str(tiny), OMP_NUM_THREADS="1", HF_HUB_DISABLE_PROGRESS_BARS="1")
-    assert said.splitlines()[-1] == "False True"
+    swap_default_cache(VectorCache(None))
+    model = get_model(str(tiny))
+    before = model.encode(["a cat", "revenue"])
+    module = weakref.ref(model.handle.model)
+    assert model.handle.unload()
+    assert module() is None
+    assert not model.is_loaded
+    assert (model.encode(["a cat", "revenue"]) == before).all()
