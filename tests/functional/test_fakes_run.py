@@ -30,10 +30,10 @@ FIXTURES = """
         hold = fake_embedding_model.faults.hang()
         threads.append(threading.Thread(target=fake_embedding_model.encode, args=("a",)))
         threads[0].start()
-        assert hold.reached.wait(30)
+        assert hold.reached.wait(120)
 
     def test_it_is_over(no_real_models, embedcache_no_real_models):
-        threads[0].join(30)
+        threads[0].join(120)
         assert not threads[0].is_alive()
 
     threads = []

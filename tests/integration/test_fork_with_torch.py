@@ -16,7 +16,7 @@ pytestmark = [
 
 FORK = """
 import gc, os, signal, sys, warnings
-signal.alarm(240)
+signal.alarm(600)
 warnings.simplefilter("ignore")
 import torch
 torch.set_num_threads(2)
@@ -31,7 +31,7 @@ vectors = registry.get(path).encode(texts)
 def child_encodes():
     child = os.fork()
     if not child:
-        signal.alarm(120)
+        signal.alarm(300)
         same = np.allclose(registry.get(path).encode(texts), vectors, atol=1e-5)
         os._exit(0 if same and torch.get_num_threads() == 1 else 1)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -36,7 +36,7 @@ finder = Finder(sys.argv[2])
 sys.meta_path.insert(0, finder)
 from pytest_embedcache import get_model, preload
 preloaded = preload(sys.argv[1])
-assert finder.reached.wait(120)
+assert finder.reached.wait(400)
 """
 
 
@@ -51,18 +51,18 @@ def test_a_fork_waits_for_the_import_and_the_child_has_a_model_of_its_own(tiny: 
     """Neither hangs: the module that is being imported is locked by nobody in the child."""
     code = """
 import os, signal, warnings
-signal.alarm(90)
+signal.alarm(600)
 warnings.simplefilter("ignore")  # of Python 3.12 and later, about forking with threads
 child = os.fork()
 if not child:
-    signal.alarm(60)
+    signal.alarm(500)
     status = 1
     try:
         status = 0 if get_model(sys.argv[1]).encode("a cat in a child").shape == (16,) else 2
     finally:
         os._exit(status)
 status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-print(status, preloaded.wait(100).encode("a cat").shape)
+print(status, preloaded.wait(400).encode("a cat").shape)
 """
     said = python(
         DURING + code, str(tiny), "torch.nn", OMP_NUM_THREADS="1", HF_HUB_DISABLE_PROGRESS_BARS="1"

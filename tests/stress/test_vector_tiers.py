@@ -199,7 +199,7 @@ def test_redis_killed_and_restarted_in_the_middle_of_a_run(server: RedisServer, 
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     clock = Clock()
-    redis = RedisStore(server.url, clock=clock)
+    redis = RedisStore(server.url, timeout=120, clock=clock)  # a busy machine is no bug
     store = TieredStore([MemoryStore(max_entries=100), redis], clock=clock)
     failures: list[BaseException] = []
     answers = threading.Semaphore(0)

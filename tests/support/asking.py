@@ -66,7 +66,7 @@ class Asked:
         self._process.communicate()
 
     def answer(self) -> dict[str, Any]:
-        out, err = self._process.communicate(timeout=120)
+        out, err = self._process.communicate(timeout=600)
         assert self._process.returncode == 0, err
         return dict(json.loads(out), log=err)
 

@@ -14,7 +14,7 @@ from pytest_embedcache.models.handle import ModelHandle
 from pytest_embedcache.models.identity import Identity
 
 #: Seconds after which a deadlock is a failure; nothing waits for it otherwise.
-DEADLOCK = 30
+DEADLOCK = 120
 
 
 class Toy:

@@ -31,7 +31,7 @@ class Model:
     def __call__(self, texts: list[str], options: Mapping[str, Any]) -> Any:
         self.calls.append((texts, dict(options)))
         self.inside.set()
-        assert self.gate.wait(30)
+        assert self.gate.wait(120)
         if "bad" in texts:
             raise ValueError("a bad text")
         return np.stack([vector(text, options) for text in texts])
@@ -44,7 +44,7 @@ def together(
     model.gate.clear()
     with ThreadPoolExecutor(len(asked) + 1) as pool:
         first = pool.submit(batcher.rows, ["first"])
-        assert model.inside.wait(30)
+        assert model.inside.wait(120)
         threads = [pool.submit(batcher.rows, *one) for one in asked]
         while len(batcher._waiting) < len(asked):
             threading.Event().wait(0.001)

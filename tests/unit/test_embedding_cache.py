@@ -27,7 +27,7 @@ MINILM = {"model": "all-MiniLM-L6-v2", "device": "cpu"}
 MPNET = {"model": "all-mpnet-base-v2", "device": "cpu"}
 THREADS = 10
 #: Seconds after which a deadlock is a failure; nothing waits for it otherwise.
-DEADLOCK = 30
+DEADLOCK = 120
 
 
 class Gate(FakeBackend):

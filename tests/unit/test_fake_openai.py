@@ -167,11 +167,11 @@ def test_a_request_hangs_until_it_is_released(fake: FakeOpenAI) -> None:
         target=lambda: found.append(client.embeddings.create(model=SMALL, input="slow"))
     )
     waiting.start()
-    assert hang.reached.wait(30)
+    assert hang.reached.wait(120)
     client.embeddings.create(model=SMALL, input="quick")
     assert (fake.texts, found) == (["quick"], [])
     hang.release()
-    waiting.join(30)
+    waiting.join(120)
     assert np.array_equal(vectors(found[0]), expected("slow"))
 
 

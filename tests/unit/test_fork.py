@@ -48,7 +48,7 @@ def test_a_child_that_was_forked_during_a_load_loads_for_itself() -> None:
     said = in_a_process("""
 backend.on_load = gate
 loader = start(lambda: registry.get("x"))
-assert gate.reached.wait(30)
+assert gate.reached.wait(120)
 assert not gc.isenabled()
 def work():
     backend.on_load = lambda spec: None
@@ -60,7 +60,7 @@ def work():
     assert gc.isenabled()
 status = in_child(work)
 gate.open.set()
-model = loader.result(30)
+model = loader.result(120)
 print(status, registry.get("x") is model, backend.loads, gc.isenabled())
 """)
     assert said == "0 True ['x'] True"
@@ -99,7 +99,7 @@ def hold():
         lock.release()
 thread = threading.Thread(target=hold)
 thread.start()
-assert holding.wait(30)
+assert holding.wait(120)
 def work():
     registry.get("x")
     registry.evict("x")

@@ -413,7 +413,7 @@ if not child:
         handle.idle_timeout = 0.01
         with handle.using():
             pass
-        status = 0 if gone.wait(30) else 2
+        status = 0 if gone.wait(120) else 2
     finally:
         os._exit(status)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), handle.is_loaded)

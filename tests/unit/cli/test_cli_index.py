@@ -150,7 +150,7 @@ def test_while_the_model_loads_words_are_shown(
     encode = LightModel.encode
 
     def slow(self: LightModel, inputs: object, **options: object) -> object:
-        assert go_on.wait(30)
+        assert go_on.wait(120)
         return encode(self, inputs, **options)
 
     say = index_command._say_notice

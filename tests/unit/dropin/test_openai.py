@@ -161,12 +161,12 @@ def test_threads_share_a_request_too(fake: FakeOpenAI, create: Any) -> None:
     found: list[Any] = []
     threads = [threading.Thread(target=lambda: found.append(create("a"))) for _ in range(2)]
     threads[0].start()
-    assert hang.reached.wait(30)
+    assert hang.reached.wait(120)
     threads[1].start()
     create("b")
     hang.release()
     for thread in threads:
-        thread.join(30)
+        thread.join(120)
     assert fake.texts == ["b", "a"]
     assert [vectors(one).tobytes() for one in found] == [expected("a").tobytes()] * 2
 

@@ -33,7 +33,7 @@ def while_held(locks, work):
             lock.release()
     thread = threading.Thread(target=hold)
     thread.start()
-    assert holding.wait(30)
+    assert holding.wait(120)
     status = in_child(work)
     done.set()
     thread.join()

@@ -28,7 +28,7 @@ class Slow:
 
     def __call__(self, name: str) -> None:
         self.begun.set()
-        assert self.go_on.wait(30), "nobody let the load go on"
+        assert self.go_on.wait(120), "nobody let the load go on"
 
 
 def filled(world: World) -> SemanticIndex:
@@ -48,9 +48,9 @@ def test_while_the_model_loads_keywords_answer(world: World) -> None:
         assert (found.by, [r.id for r in found]) == ("keywords", ["1"])
         assert found.notice is not None
         assert found.notice.startswith("loading the model m …")
-    assert slow.begun.wait(30)
+    assert slow.begun.wait(120)
     slow.go_on.set()
-    assert background.wait(30)
+    assert background.wait(120)
     found = index.search("the cat", wait=False)
     assert (found.by, found.notice, len(found)) == ("vectors", None, 2)
     assert world.backend.loads == ["m", "m"]

@@ -404,11 +404,11 @@ def test_requests_of_one_model_run_beside_each_other(fake: FakeOpenAI) -> None:
     hang = fake.hang_next()
     slow = threading.Thread(target=lambda: model.encode("slow"), daemon=True)
     slow.start()
-    assert hang.reached.wait(20)
+    assert hang.reached.wait(120)
     assert np.array_equal(model.encode("quick"), expected("quick")[0])
     assert slow.is_alive()
     hang.release()
-    slow.join(20)
+    slow.join(120)
     assert fake.texts == ["quick", "slow"]
 
 

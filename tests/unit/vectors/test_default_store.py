@@ -159,11 +159,11 @@ def test_a_child_forked_while_a_model_is_asked_for_can_ask_too(pure: PureBackend
     def hold() -> None:
         with api._default_lock:
             holding.set()
-            assert go_on.wait(30)
+            assert go_on.wait(120)
 
     holder = threading.Thread(target=hold)
     holder.start()
-    assert holding.wait(30)
+    assert holding.wait(120)
     child = os.fork()
     if child == 0:
         signal.alarm(30)

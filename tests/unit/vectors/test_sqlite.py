@@ -325,11 +325,11 @@ def test_closing_closes_the_connections_of_all_threads(counted: SqliteStore) -> 
     def work() -> None:
         counted.put_many(MODEL, items_of("a"))
         used.set()
-        done.wait(30)
+        done.wait(120)
 
     thread = threading.Thread(target=work)
     thread.start()
-    assert used.wait(30)
+    assert used.wait(120)
     counted.close()
     assert CountedConnection.closed == CountedConnection.opened == 1
     done.set()

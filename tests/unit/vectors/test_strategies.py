@@ -529,20 +529,20 @@ backend, gate = PureBackend(m=Files()), Gate()
 backend.on_load = gate
 swap_default_registry(ModelRegistry(backends={"torch": backend}))
 preloaded = preload("m")
-assert gate.reached.wait(30)
+assert gate.reached.wait(120)
 child = os.fork()
 if not child:
     status = 1
     try:
         backend.on_load = lambda name: None
-        model = preloaded.wait(30)
+        model = preloaded.wait(120)
         status = 0 if model.encode(["a"]).tobytes() == right(["a"]) else 2
         assert preloaded.metadata.dimension == 8
     finally:
         os._exit(status)
 status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 gate.open.set()
-print(status, preloaded.wait(30) is get_model("m"))
+print(status, preloaded.wait(120) is get_model("m"))
 """,
         here,
     )
