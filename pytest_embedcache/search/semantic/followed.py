@@ -94,12 +94,13 @@ class FollowedVectors:
             if self._index is not None and self._index.state != state:
                 self.close()
                 self._say_anew(f"the vector index {self.path} is not the one of its entries.")
-            changes = self._entries.changes(0 if self._index is None else applied)
+            since = 0 if self._index is None else applied
+            changes = self._entries.changes(since)
             if self._index is None:
                 self._index = self._made(writing.about("dimension"))
             if self._index is not None:
                 if changes.last - changes.upto > _ANEW or not len(self._index):
-                    first = self._entries.changes(0)
+                    first = self._entries.changes(0) if since else changes
                     self._index.rebuild(self._batches(first, writing))
                 else:
                     self._apply(changes, writing)
