@@ -34,6 +34,7 @@ _REMEDIES = {
     404: "Check the model's name, and its base_url.",
     400: "Look at the texts: the provider takes none above 8,192 tokens.",
     413: "Look at the texts: they are too long for one request.",
+    422: "Look at the texts, and at what the provider takes.",
     429: "Ask less at once, or raise the limit of the account.",
 }
 _AWAY = "Check that it can be reached from here, or try again later."

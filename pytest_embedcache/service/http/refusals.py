@@ -109,8 +109,10 @@ def of_error(error: EmbedCacheError) -> RefusalError:
     code = _CODES.get(status)
     if isinstance(error, ProviderError) and error.status in _ABOUT_REQUESTS:
         status, code = (429 if error.status == 429 else 422), "refused_by_provider"
-    headers = {}
     wait = getattr(error, "retry_after", None)
-    if status in (429, 503) or wait is not None:
-        headers["Retry-After"] = str(max(1, math.ceil(wait or 1)))
+    if wait is None and status in (429, 503) and not isinstance(error, ProviderError):
+        wait = 1  # a provider that says nothing is not spoken for
+    headers = {}
+    if wait is not None and status != _UNPROCESSABLE:  # the same would be refused again
+        headers["Retry-After"] = str(max(1, math.ceil(wait)))
     return RefusalError(status, str(error), headers=headers, code=code)

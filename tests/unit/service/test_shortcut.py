@@ -12,7 +12,12 @@ pytest.importorskip("fastapi")
 pytest.importorskip("prometheus_client")
 pytest.importorskip("orjson")
 
-from pytest_embedcache.errors import ProviderError, UnknownModelError
+from pytest_embedcache.errors import (
+    ProviderError,
+    ServiceClosedError,
+    TooManyWaitingError,
+    UnknownModelError,
+)
 from pytest_embedcache.service.http.app import create_app
 from pytest_embedcache.service.http.figures import EMBEDDING
 
@@ -67,6 +72,28 @@ def test_an_error_is_an_answer_of_its_status(
     assert "s3cret" not in caplog.text
     assert ("RuntimeError" in caplog.text) == (status == 500)
     assert found.headers.get("retry-after") == ("8" if status == 429 else None)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ProviderError("m", "it is overloaded", "Wait.", 429, 7.2), "8"),
+        (ProviderError("m", "it is overloaded", "Wait.", 429, 0.001), "1"),
+        (ProviderError("m", "the money is spent", "Pay.", 429), None),
+        (ProviderError("m", "it is down", "Wait.", 503, 3.0), "3"),
+        (ProviderError("m", "a text is too long", "Shorten it.", 400, 3.0), None),
+        (TooManyWaitingError(9, 8), "1"),
+        (ServiceClosedError("EmbedderService"), "1"),
+        (UnknownModelError("m", ("n",)), None),
+    ],
+)
+@pytest.mark.parametrize("path", ["/embed/text", "/v1/embeddings"])
+def test_when_to_come_back_is_told_where_it_is_known(
+    path: str, error: Exception, told: str | None
+) -> None:
+    """In whole seconds, and never for what would be refused again."""
+    app: Any = create_app(Service(error))  # type: ignore[arg-type]
+    assert ask(app, "POST", path, BODIES[path]).headers.get("retry-after") == told
 
 
 def test_another_method_is_the_routers() -> None:
