@@ -15,7 +15,7 @@ from pytest_embedcache.dropin.pickled import again, pickled
 from pytest_embedcache.dropin.probes import is_probe
 from pytest_embedcache.dropin.state import STATE, State, become_real, state_of
 from pytest_embedcache.dropin.view import NAMES
-from pytest_embedcache.vectors.truncating import Truncating
+from pytest_embedcache.models.convert import Truncating
 
 if TYPE_CHECKING:
     from pytest_embedcache.dropin.sentence_transformers import SentenceTransformers

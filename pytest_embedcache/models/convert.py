@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pytest_embedcache.errors import MissingExtraError
@@ -9,7 +11,29 @@ from pytest_embedcache.errors import MissingExtraError
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["converted", "empty"]
+__all__ = ["Truncating", "converted", "empty"]
+
+
+class Truncating:
+    """Of a class that has `truncate_dim`, and cuts what it encodes to that."""
+
+    if TYPE_CHECKING:
+        truncate_dim: int | None
+
+    @contextlib.contextmanager
+    def truncate_embeddings(self, truncate_dim: int | None) -> Iterator[None]:
+        """Inside the block `encode` cuts vectors to this dimension, unless the call says."""
+        before, self.truncate_dim = self.truncate_dim, truncate_dim
+        try:
+            yield
+        finally:
+            self.truncate_dim = before
+
+    @contextlib.contextmanager
+    def truncate_sentence_embeddings(self, truncate_dim: int | None) -> Iterator[None]:
+        """The older name of `truncate_embeddings`."""
+        with self.truncate_embeddings(truncate_dim):
+            yield
 
 
 def converted(

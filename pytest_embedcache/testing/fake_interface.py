@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
+from pytest_embedcache.models.convert import Truncating
 from pytest_embedcache.testing.faults import Faults
 from pytest_embedcache.testing.spy import Call, Spy
-from pytest_embedcache.vectors.truncating import Truncating
 
 __all__ = ["FakeInterface"]
 

@@ -6,12 +6,12 @@ import copy
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from pytest_embedcache.models.convert import Truncating
 from pytest_embedcache.models.handle import ModelHandle
 from pytest_embedcache.models.metadata import ModelMetadata
 from pytest_embedcache.models.roles import prompts_as_loaded
 from pytest_embedcache.spec import ModelSpec
 from pytest_embedcache.vectors.source import ModelSource
-from pytest_embedcache.vectors.truncating import Truncating
 
 __all__ = ["Delegating"]
 
