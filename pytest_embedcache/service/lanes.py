@@ -141,6 +141,9 @@ class Lane:
             if not self.queued:
                 self._running -= 1
                 return True
+        if self._at_once == 1:
+            # A model's library has its threads for each of ours: no other one is to begin for this.
+            return False
         try:
             self._start(functools.partial(self._run, False))
         except BaseException:  # no thread to be had: this one goes on

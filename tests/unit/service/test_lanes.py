@@ -155,16 +155,32 @@ def test_after_each_batch_it_is_the_turn_of_another_lane() -> None:
     started: list[Any] = []
 
     def start(run: Any) -> None:
-        if len(started) == 2:
+        if len(started) == 3:
             raise RuntimeError("no thread")
         started.append(run)
 
-    lane = Lane(provider.encode, start, most=1, at_once=1, max_wait=0.0, report=lambda *_: None)
+    lane = Lane(provider.encode, start, most=1, at_once=2, max_wait=0.0, report=lambda *_: None)
     caller = Caller()
     caller.wanted = 3
     lane.add(caller, ["a", "b", "c"])  # type: ignore[arg-type]
     started[0]()
-    assert provider.sent == [["a"]]
+    assert (provider.sent, len(started)) == ([["a"]], 3)
     started[1]()
     assert provider.sent == [["a"], ["b"], ["c"]]
+    started[2]()
+    assert (lane._running, lane.queued) == (0, 0)
+
+
+def test_a_model_that_takes_one_batch_at_a_time_stays_in_its_thread() -> None:
+    """Until nothing waits."""
+    provider = Provider()
+    started: list[Any] = []
+    lane = Lane(
+        provider.encode, started.append, most=1, at_once=1, max_wait=0.0, report=lambda *_: None
+    )
+    caller = Caller()
+    caller.wanted = 3
+    lane.add(caller, ["a", "b", "c"])  # type: ignore[arg-type]
+    started[0]()
+    assert (provider.sent, len(started)) == ([["a"], ["b"], ["c"]], 1)
     assert (lane._running, lane.queued) == (0, 0)
