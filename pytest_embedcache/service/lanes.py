@@ -92,16 +92,24 @@ class Lane:
             begins = self._may_begin()
             self._changed.notify_all()
         if begins:
-            try:
-                self._start(self._run)
-            except BaseException:
-                self._did_not_begin()
-                raise
+            self._begin()
 
-    def _did_not_begin(self) -> None:
-        with self._changed:
-            self._gathering = False
-            self._running -= 1
+    def _begin(self) -> None:
+        """In one more thread. Where none is to be had, what waits is for those that run already.
+
+        Where none of them does, it is for nobody, and fails.
+        """
+        try:
+            self._start(self._run)
+        except BaseException as error:
+            with self._changed:
+                self._gathering = False
+                self._running -= 1
+                left: list[_Entry] = []
+                while self._waiting and not self._running:
+                    left += self._waiting.popleft()
+                self.queued -= len(left)
+            self._give_up(left, error)
 
     def _may_begin(self) -> bool:
         """Whether one more is to run; says that it does. The caller has the lock."""
@@ -123,10 +131,7 @@ class Lane:
                     return
                 begins = self._may_begin()
             if begins:
-                try:
-                    self._start(self._run)
-                except BaseException:  # no thread to be had: this one goes on alone
-                    self._did_not_begin()
+                self._begin()
             gathers = False
             try:
                 self._deliver(batch, {})

@@ -121,24 +121,45 @@ def test_what_fails_unexpectedly_fails_all_and_leaves_nothing(
     assert lane._entries == {}
 
 
-def test_a_lane_that_got_no_thread_begins_with_the_next_call() -> None:
-    """What waited goes along."""
-    provider, threads = Provider(), [RuntimeError("no thread"), None]
+def test_a_lane_that_got_no_thread_leaves_nobody_waiting() -> None:
+    """Whoever waits for it is told, also who came meanwhile; the next call begins anew."""
+    provider, error = Provider(), RuntimeError("no thread")
     started: list[Any] = []
+    first, meanwhile, second = Caller(), Caller(), Caller()
+    first.wanted = meanwhile.wanted = second.wanted = 1
 
     def start(run: Any) -> None:
-        if (error := threads.pop(0)) is not None:
+        if not first.errors:
+            lane.add(meanwhile, ["b"])  # type: ignore[arg-type]
             raise error
         started.append(run)
 
     lane = Lane(provider.encode, start, most=100, at_once=1, max_wait=0.0, report=lambda *_: None)
-    first, second = Caller(), Caller()
-    first.wanted = second.wanted = 1
-    with pytest.raises(RuntimeError, match="no thread"):
-        lane.add(first, ["a"])  # type: ignore[arg-type]
-    lane.add(second, ["b"])  # type: ignore[arg-type]
+    lane.add(first, ["a"])  # type: ignore[arg-type]
+    assert (first.errors, meanwhile.errors) == ([error], [error])
+    assert (lane._entries, lane.queued, started) == ({}, 0, [])
+    lane.add(second, ["a"])  # type: ignore[arg-type]
     started[0]()
-    assert (first.rows.keys(), second.rows.keys()) == ({"a"}, {"b"})
+    assert second.rows.keys() == {"a"}
+
+
+def test_what_got_no_thread_is_for_those_that_run() -> None:
+    """It goes with their next batch."""
+    provider = Provider()
+    started: list[Any] = []
+
+    def start(run: Any) -> None:
+        if started:
+            raise RuntimeError("no thread")
+        started.append(run)
+
+    lane = Lane(provider.encode, start, most=1, at_once=2, max_wait=0.0, report=lambda *_: None)
+    caller = Caller()
+    caller.wanted = 3
+    lane.add(caller, ["a", "b", "c"])  # type: ignore[arg-type]
+    started[0]()
+    assert (provider.sent, caller.errors) == ([["a"], ["b"], ["c"]], [])
+    assert (lane._running, lane.queued) == (0, 0)
 
 
 def test_what_was_sent_before_a_refusal_is_paid_by_who_gets_it() -> None:
