@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 from support.children import ROOT
+from support.models import MINILM
 from support.suites import Suite, complaints, needs_torch, outcome
 
 from pytest_embedcache.models.resources import threads_per_worker
@@ -32,6 +34,23 @@ SUITE = """
         embedcache_registry.get(embedding_model.spec)
         assert gc.get_freeze_count() == frozen
         assert gc.isenabled()
+"""
+
+
+STORED = """
+    import hashlib, pathlib, sys
+
+    def test_texts(embedding_model):
+        rows = embedding_model.encode(["a cat", "a kitten", "quarterly revenue"])
+        assert rows.shape == (3, 384)
+        assert rows[0] @ rows[1] > rows[0] @ rows[2]
+        digest = hashlib.sha256(rows.tobytes()).hexdigest()
+        file = pathlib.Path("digest")
+        if file.exists():
+            assert file.read_text() == digest
+            assert sys.modules.get("torch") is None
+        else:
+            file.write_text(digest)
 """
 
 
@@ -68,13 +87,15 @@ PUT_BACK = """
 def test_the_real_model_by_its_name(real_suite: Suite, minilm_in_hub_cache: Path) -> None:
     """all-MiniLM-L6-v2 from the Hub cache: cold on two workers, a model in each, then warm.
 
-    The examples of the documentation are among the tests, and hold. Each worker has its share of
-    the cores and never more than the user set; it is said, and undone.
+    A run whose vectors are stored has the same bytes, and never imports torch. The examples of the
+    documentation are among the tests, and hold. Each worker has its share of the cores and never
+    more than the user set; it is said, and undone.
     """
     real_suite.write(
         test_it=SUITE,
         test_readme=documented("README.md", "test_cats"),
         test_page=documented("docs/testing.md", "test_ranking"),
+        test_stored=STORED,
         test_threads=THREADS,
         late=PUT_BACK,
     )
@@ -83,11 +104,11 @@ def test_the_real_model_by_its_name(real_suite: Suite, minilm_in_hub_cache: Path
     result = real_suite.run(
         "-n", "2", *options, "--embedcache-json=counts.json", OMP_NUM_THREADS="2"
     )
-    assert outcome(result) == {"passed": 13}, complaints(result)
+    assert outcome(result) == {"passed": 14}, complaints(result)
     cold = json.loads((real_suite.path / "counts.json").read_text(encoding="utf-8"))
     (model,) = cold["models"]
-    assert model["name"] == "sentence-transformers/all-MiniLM-L6-v2"
-    assert model["uses"] == 13
+    assert model["name"] == MINILM
+    assert model["uses"] == 14
     workers = model["per_process"]
     assert all(row["loads"] <= 2 for row in workers.values())  # its own, and the registry's
     assert cold["totals"]["failures"] == 0
@@ -100,10 +121,17 @@ def test_the_real_model_by_its_name(real_suite: Suite, minilm_in_hub_cache: Path
     assert sorted(after) == ["-", "2", "2"]  # the controller has no torch
     (real_suite.path / "test_threads.py").unlink()
     real_suite.write(test_it=SUITE.partition("def test_what")[0])
-    warm = real_suite.counts()
-    assert (warm["totals"]["loads"], warm["totals"]["computed"]) == (0, 0)
-    assert warm["totals"]["found"] == warm["totals"]["asked"] == 24
-    assert warm["totals"]["saved_seconds"] > 0
+    (real_suite.path / "conftest.py").write_text(
+        "import sys; sys.modules['torch'] = sys.modules['sentence_transformers'] = None\n"
+    )
+    each = ("-n", "2", "--dist=each", "--tx=2*popen") if find_spec("xdist") else ()
+    for arguments, processes in ((), 1), (each, 2 if each else 1):
+        warm = real_suite.counts(*arguments)
+        assert warm["processes"] == processes
+        assert (warm["totals"]["loads"], warm["totals"]["computed"]) == (0, 0)
+        assert warm["totals"]["found"] == warm["totals"]["asked"] == 27 * processes
+        assert warm["models"][0]["name"] == MINILM
+        assert warm["totals"]["saved_seconds"] > 0
 
 
 def test_a_model_that_a_conftest_loaded_is_held_as_well(real_suite: Suite, tiny: Path) -> None:

@@ -21,9 +21,9 @@ import numpy as np
 import pytest
 from support.damage import rewrite
 from support.light import SIZE, vector_of
-from support.models import COMMIT, MINILM, add_to_hub_cache, tiny_bert
+from support.models import COMMIT, add_to_hub_cache, tiny_bert
 from support.redis_server import RedisServer, free_port
-from support.suites import Suite, complaints, needs_torch, outcome
+from support.suites import Suite, complaints, outcome
 
 from pytest_embedcache.vectors import history
 from pytest_embedcache.vectors.redis import RedisStore
@@ -186,42 +186,6 @@ def test_a_device_that_is_left_open_is_one_line_of_the_summary(light: LightSuite
     light.write(test_it=SUITE)
     (model,) = light.counts(device)["models"]
     assert (model["loads"], model["uses"]) == (0, 4)
-
-
-@needs_torch
-def test_a_run_whose_vectors_are_stored_never_imports_torch(
-    real_suite: Suite, minilm_in_hub_cache: Path
-) -> None:
-    """The real model, stored by one run: the next has the same bytes where torch is forbidden."""
-    real_suite.write(
-        test_it="""
-        import hashlib, pathlib, sys
-
-        def test_texts(embedding_model):
-            rows = embedding_model.encode(["a cat", "a kitten", "quarterly revenue"])
-            assert rows.shape == (3, 384)
-            assert rows[0] @ rows[1] > rows[0] @ rows[2]
-            digest = hashlib.sha256(rows.tobytes()).hexdigest()
-            file = pathlib.Path("digest")
-            if file.exists():
-                assert file.read_text() == digest
-                assert sys.modules.get("torch") is None
-            else:
-                file.write_text(digest)
-        """
-    )
-    cold = real_suite.counts()
-    assert (cold["totals"]["loads"], cold["totals"]["computed"]) == (1, 3)
-    (real_suite.path / "conftest.py").write_text(
-        "import sys; sys.modules['torch'] = sys.modules['sentence_transformers'] = None\n"
-    )
-    for arguments in ((), ("-n", "2", "--dist=each", "--tx=2*popen"))[
-        : 2 if find_spec("xdist") else 1
-    ]:
-        warm = real_suite.counts(*arguments)
-        assert warm["totals"]["loads"] == warm["totals"]["computed"] == 0
-        assert warm["vectors"][0]["found"] == {"sqlite": 3 * warm["processes"]}
-        assert warm["models"][0]["name"] == MINILM
 
 
 def test_another_machine_that_shares_the_directory_needs_not_even_the_model(
