@@ -118,12 +118,12 @@ def identify_snapshot(spec: ModelSpec, artifacts: ArtifactStore) -> Identity:
 
 def _known_file(directory: Path, spec: ModelSpec, place: Place) -> Path | None:
     """Where it is written down what the files at `place` are; None where they are not all of it."""
-    if place.path is None or spec.backend != "torch" or spec.form != "float32":
-        return None
-    if spec.trust_remote_code:  # it may lie in other repositories
-        return None
+    if place.path is None or spec.form == "shipped" or spec.trust_remote_code:
+        return None  # a graph beside these files, and code of other repositories, have part in it
+    if spec.backend == "onnx" and spec.path is not None:
+        return None  # its fingerprint is its artifact's
     dtype = spec.dtype or f"the default of transformers {'5' if keeps_dtype() else '4'}"
-    return directory / "identities" / f"{digest(VERSION, place.path, dtype)[:32]}.json"
+    return directory / "identities" / f"{digest(VERSION, place.path, spec.form, dtype)[:32]}.json"
 
 
 def _known(file: Path, look: _Look, place: Place) -> Identity | None:

@@ -126,6 +126,28 @@ def test_each_dtype_and_place_is_noted_for_itself(
     assert look.read == 4
 
 
+def test_each_form_of_a_prepared_model_is_noted_for_itself(look: Looks, tiny: Path) -> None:
+    """The exact one is the model, a small one another."""
+    asked = [{"backend": "onnx", "form": form} for form in ("float32", "int8")]
+    exact, small = (look(tiny, **options) for options in asked)
+    assert exact == look(tiny, dtype="float32")
+    assert small.fingerprint != exact.fingerprint
+    reads = look.read
+    assert [look(tiny, **options) for options in asked] == [exact, small]
+    assert look.read == reads
+
+
+def test_a_graph_that_the_model_brings_is_looked_at_every_time(look: Looks, tiny: Path) -> None:
+    """It is not among the files that decide what torch computes."""
+    (tiny / "onnx").mkdir()
+    graph = tiny / "onnx" / "model.onnx"
+    graph.write_bytes(b"one")
+    before = look(tiny, backend="onnx", form="shipped")
+    graph.write_bytes(b"two")
+    assert look(tiny, backend="onnx", form="shipped").fingerprint != before.fingerprint
+    assert notes() == []
+
+
 @pytest.mark.parametrize(
     "content", ["", "[]", "{}", '{"signature": 1}', "null", "half {"], ids=repr
 )

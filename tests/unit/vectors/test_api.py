@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import shutil
 import threading
 import weakref
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 from support.encoders import Files, PureBackend, right
+from support.letting_go import is_let_go
 from support.models import add_to_hub_cache
 from support.own_defaults import own_defaults
 
@@ -185,8 +185,7 @@ def test_another_default_store_is_used_from_then_on(pure: PureBackend) -> None:
     gone = weakref.ref(second)
     del second
     swap_default_cache(before)
-    gc.collect()
-    assert gone() is None
+    assert is_let_go(gone)
     assert get_model("m", backend="pure").encode("a").tobytes() == right(["a"])
 
 
@@ -197,9 +196,8 @@ def test_a_registry_that_nobody_has_any_more_goes_with_its_models(pure: PureBack
     gone = weakref.ref(model)
     del model
     swap_default_registry(None)
-    gc.collect()
-    assert registry() is None
-    assert gone() is None
+    assert is_let_go(registry)
+    assert is_let_go(gone)
 
 
 # ------------------------------------------------------------------------------ tokens

@@ -7,13 +7,13 @@ same store, whose model is the one of the files.
 from __future__ import annotations
 
 import copy
-import gc
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from support.encoders import PureModel, World, right, world
+from support.letting_go import is_let_go
 
 from pytest_embedcache import ModelSpec, notices
 from pytest_embedcache.vectors.cached_model import CachedModel
@@ -140,8 +140,7 @@ def test_an_evicted_model_is_let_go() -> None:
     here(w)
     inner = weakref.ref(w.inner())
     w.registry.evict("m")
-    gc.collect()
-    assert inner() is None
+    assert is_let_go(inner)
 
 
 # ------------------------------------------------------------------------------ copies
