@@ -6,7 +6,7 @@ import functools
 from pathlib import Path
 
 from pytest_embedcache.files import read_json
-from pytest_embedcache.installed import installed_version
+from pytest_embedcache.installed import importable_version
 from pytest_embedcache.layout import module_directories, weights_of
 from pytest_embedcache.snapshot import bases_of
 from pytest_embedcache.weights import read_header
@@ -33,7 +33,7 @@ def dtype_keyword() -> str:
 @functools.cache
 def keeps_dtype() -> bool:
     """Whether the installed transformers loads a checkpoint in the dtype it was saved in."""
-    version = installed_version("transformers")
+    version = importable_version("transformers")
     if version is None:
         return True  # nothing here loads it, so what the newest version would do
     return int(version.partition(".")[0]) >= 5

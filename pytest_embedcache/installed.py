@@ -6,7 +6,7 @@ import importlib.util
 import os
 import sys
 
-__all__ = ["installed_version", "is_installed"]
+__all__ = ["importable_version", "installed_version", "is_installed"]
 
 
 def installed_version(package: str) -> str | None:
@@ -37,6 +37,14 @@ def _by_its_metadata(package: str) -> str | None:
         return None
     _, _, after = (found.read_text("METADATA") or "").partition("\nVersion:")
     return after.partition("\n")[0].strip() or found.version
+
+
+def importable_version(package: str) -> str | None:
+    """`installed_version` of a package that is imported under its name.
+
+    Looked for first: where it is not, a hit is not to import `importlib.metadata` to be told so.
+    """
+    return installed_version(package) if is_installed(package.replace("-", "_")) else None
 
 
 def is_installed(package: str) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 
-from pytest_embedcache.installed import installed_version
+from pytest_embedcache.installed import importable_version
 
 __all__ = ["ROLES", "prompt_name_of", "prompts_as_loaded"]
 
@@ -30,6 +30,6 @@ def prompt_name_of(role: str, prompts: Mapping[str, str]) -> str | None:
 
 @functools.cache
 def _given_to_all() -> tuple[str, ...]:
-    version = installed_version("sentence-transformers")
+    version = importable_version("sentence-transformers")
     has_roles = version is None or int(version.partition(".")[0]) >= 5
     return ("query", "document") if has_roles else ()

@@ -37,7 +37,8 @@ def standing(s: Serving, calls: int) -> Iterator[tuple[Gate, list[Any]]]:
     start = s.service._calls.embed_batch
     try:
         waiting = [start([f"{i}"], model="slow", batch_size=i + 1) for i in range(calls)]
-        eventually(lambda: len(s.service._calls.models.all()[-1]._lanes) == calls)
+        models = s.service._calls.models
+        eventually(lambda: any(len(one._lanes) == calls for one in models.all()))
         eventually(lambda: len(s.service._calls._threads._at_work) == calls)  # none looks any more
         assert gate.reached.wait(DEADLOCK)
         yield gate, waiting
