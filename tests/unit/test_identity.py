@@ -73,11 +73,16 @@ def test_every_file_that_decides_a_vector_is_looked_at(look: Looks, tiny: Path) 
         look(tiny)
         reads += 1
         assert look.read == reads, name
-    (tiny / "special_tokens_map.json").write_text("{}", encoding="utf-8")
-    look(tiny)
-    (tiny / "special_tokens_map.json").unlink()
-    look(tiny)
-    assert look.read == reads + 2
+    # A template may ask for the role, and so decides whether queries and documents are one.
+    for name in ("special_tokens_map.json", "chat_template.jinja", "additional_chat_templates/t"):
+        added = tiny / name
+        added.parent.mkdir(exist_ok=True)
+        added.write_text("{}", encoding="utf-8")
+        look(tiny)
+        added.unlink()
+        look(tiny)
+        reads += 2
+        assert look.read == reads, name
 
 
 def test_other_weights_are_another_model_at_once(look: Looks, tiny: Path) -> None:

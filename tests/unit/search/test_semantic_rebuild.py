@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -162,8 +163,6 @@ def test_a_damaged_pointer_is_found_on_open(world: World, content: bytes) -> Non
 
 def test_a_vector_index_that_is_gone_is_made_anew(world: World) -> None:
     """The entries hold every vector: without the derived files nothing is computed, or lost."""
-    import shutil
-
     with world.index() as index:
         index.add(["a cat", "a dog"])
         sound(index, {"1": "a cat", "2": "a dog"})
@@ -187,8 +186,6 @@ def test_a_damaged_vector_index_is_made_anew_and_it_is_said(world: World) -> Non
 
 def test_an_older_vector_index_is_made_anew(world: World) -> None:
     """One that was put back from a copy does not hide what was added since."""
-    import shutil
-
     index = world.index()
     index.add(["a cat"])
     sound(index, {"1": "a cat"})
@@ -203,20 +200,25 @@ def test_an_older_vector_index_is_made_anew(world: World) -> None:
     sound(world.index(), {"1": "a cat", "2": "a dog"})
 
 
-def test_a_vector_index_ahead_of_its_entries_is_made_anew(world: World) -> None:
-    """Entries that were put back from a copy are found under their own meaning, and it is said."""
-    import shutil
-
+def put_back(world: World, *, without_vectors: bool = False) -> None:
+    """Entries from before a change are in the place of those that were searched after it."""
     index = world.index()
     index.add(["a cat", "a dog"])
     sound(index, {"1": "a cat", "2": "a dog"})
     index.close()
     path = database(world)
     shutil.copy(path, world.path / "copy")
+    if without_vectors:
+        shutil.rmtree(path.with_name("vectors"))
     index.update("1", text="a lion")
     sound(index, {"1": "a lion", "2": "a dog"})
     index.close()
     shutil.copy(world.path / "copy", path)
+
+
+def test_a_vector_index_ahead_of_its_entries_is_made_anew(world: World) -> None:
+    """Entries that were put back from a copy are found under their own meaning, and it is said."""
+    put_back(world)
     sound(world.index(), {"1": "a cat", "2": "a dog"})
     assert any("is not the one of its entries" in message for message in notices.counts())
     said = len(notices.counts())
@@ -226,19 +228,7 @@ def test_a_vector_index_ahead_of_its_entries_is_made_anew(world: World) -> None:
 
 def test_another_vector_index_of_as_many_changes_is_made_anew(world: World) -> None:
     """Put back from a copy beside entries that were told of another one by the same number."""
-    import shutil
-
-    index = world.index()
-    index.add(["a cat", "a dog"])
-    sound(index, {"1": "a cat", "2": "a dog"})
-    index.close()
-    path = database(world)
-    shutil.copy(path, world.path / "copy")
-    shutil.rmtree(path.with_name("vectors"))
-    index.update("1", text="a lion")
-    sound(index, {"1": "a lion", "2": "a dog"})
-    index.close()
-    shutil.copy(world.path / "copy", path)
+    put_back(world, without_vectors=True)
     sound(world.index(), {"1": "a cat", "2": "a dog"})
 
 

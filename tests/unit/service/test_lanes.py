@@ -143,20 +143,28 @@ def test_a_lane_that_got_no_thread_leaves_nobody_waiting() -> None:
     assert second.rows.keys() == {"a"}
 
 
-def test_what_got_no_thread_is_for_those_that_run() -> None:
-    """It goes with their next batch."""
-    provider = Provider()
+def three_waiting(*, threads: int) -> tuple[Provider, Lane, Caller, list[Any]]:
+    """Three texts of one caller, a batch each; the last are the threads, which do not run yet.
+
+    There are so many, and no more.
+    """
+    provider, caller = Provider(), Caller()
     started: list[Any] = []
 
     def start(run: Any) -> None:
-        if started:
+        if len(started) == threads:
             raise RuntimeError("no thread")
         started.append(run)
 
     lane = Lane(provider.encode, start, most=1, at_once=2, max_wait=0.0, report=lambda *_: None)
-    caller = Caller()
     caller.wanted = 3
     lane.add(caller, ["a", "b", "c"])  # type: ignore[arg-type]
+    return provider, lane, caller, started
+
+
+def test_what_got_no_thread_is_for_those_that_run() -> None:
+    """It goes with their next batch."""
+    provider, lane, caller, started = three_waiting(threads=1)
     started[0]()
     assert (provider.sent, caller.errors) == ([["a"], ["b"], ["c"]], [])
     assert (lane._running, lane.queued) == (0, 0)
@@ -172,18 +180,7 @@ def test_what_was_sent_before_a_refusal_is_paid_by_who_gets_it() -> None:
 
 def test_after_each_batch_it_is_the_turn_of_another_lane() -> None:
     """What goes on waits for a thread like all others; without one it goes on in its own."""
-    provider = Provider()
-    started: list[Any] = []
-
-    def start(run: Any) -> None:
-        if len(started) == 3:
-            raise RuntimeError("no thread")
-        started.append(run)
-
-    lane = Lane(provider.encode, start, most=1, at_once=2, max_wait=0.0, report=lambda *_: None)
-    caller = Caller()
-    caller.wanted = 3
-    lane.add(caller, ["a", "b", "c"])  # type: ignore[arg-type]
+    provider, lane, _, started = three_waiting(threads=3)
     started[0]()
     assert (provider.sent, len(started)) == ([["a"]], 3)
     started[1]()
