@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -67,6 +69,26 @@ def _own_world(
         cache.close()
     swap_default_registry(before)
     notices.reset()
+
+
+@pytest.fixture
+def _what_was_imported() -> Iterator[dict[str, ModuleType]]:
+    """Modules that are there after the test, too."""
+    modules: dict[str, ModuleType] = {}
+    yield modules
+    for name, module in modules.items():
+        sys.modules.setdefault(name, module)
+
+
+@pytest.fixture
+def pytester(
+    _what_was_imported: dict[str, ModuleType], pytester: pytest.Pytester
+) -> Iterator[pytest.Pytester]:
+    """pytest's own takes every module out that a test imported, tests' libraries among them: when
+    one is imported again, its classes are not those of the models that are made from the first.
+    """
+    yield pytester
+    _what_was_imported.update(sys.modules)
 
 
 @pytest.fixture
