@@ -61,8 +61,9 @@ def vectors(whole: list[str], say: Callable[[str], object]) -> np.ndarray:
     """The real model's, float32, shape (n, 384), of length 1, inside `real_model()`.
 
     They are encoded once for each cache directory; a run that is broken off goes on where it was.
+    By the backend onnx, which is the faster one (`onnx_throughput`): a million take a while.
     """
-    model = get_model(MODEL)
+    model = get_model(MODEL, backend="onnx")
     found = np.empty((len(whole), 384), np.float32)
     for first in range(0, len(whole), _BATCH):
         found[first : first + _BATCH] = model.encode(whole[first : first + _BATCH])

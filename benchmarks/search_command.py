@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.children import call_in_child, environment
 from benchmarks.encoders import prepare
-from benchmarks.harness import Report, Samples, Target, in_turns, ratio, say
+from benchmarks.harness import Report, Samples, Target, in_turns, ratio, say, seconds_of
 from benchmarks.own_cache import own_cache
 from benchmarks.real_texts import pieces, texts
 from examples.real_model import MODEL, real_model
@@ -24,6 +24,8 @@ STORED = 0.2
 MEMORY = 100.0
 QUERY = "how do I cancel my subscription, and get the money back"
 THEIRS = "sentence-transformers, numpy"
+#: What no search that hands out numpy's vectors can be below.
+BARE = "python -c 'import numpy'"
 
 
 def run(*, quick: bool = False) -> Report:
@@ -70,7 +72,12 @@ def _cases(folder: str, most: int, sizes: list[int]) -> dict[str, Callable[[], f
     }
     cases[_stored(most)] = lambda: _search(folder, most, QUERY)
     cases[THEIRS] = theirs
+    cases[BARE] = lambda: seconds_of(_bare)
     return cases
+
+
+def _bare() -> None:
+    subprocess.run([sys.executable, "-c", "import numpy"], env=environment(), check=True)
 
 
 def _new(size: int) -> str:

@@ -162,6 +162,8 @@ class RedisStore:
         with self._lock:
             client, self._client = self._client, None
         if client is not None and self._given is None:
+            if self._cluster:  # whose own close leaves the connections to whoever collects it
+                client.disconnect_connection_pools()
             client.close()
 
     def before_fork(self) -> None:

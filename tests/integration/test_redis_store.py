@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -461,3 +463,14 @@ class TestRedisCluster(VectorStoreContract):
                 sizes.append(node.dbsize())
         assert min(sizes) > 5
         assert sum(sizes) == 50 == store.stats().entries
+
+    def test_closing_it_closes_its_connections(self, store: RedisStore) -> None:
+        """None is left to be found open by whoever collects it."""
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("ignore")
+            gc.collect()  # what others have left
+            warnings.simplefilter("always")
+            store.put_many(MODEL, items_of(*range(50)))
+            store.close()
+            gc.collect()
+        assert [str(warning.message) for warning in said] == []
