@@ -83,7 +83,15 @@ class MemoryStore:
     def put_many(
         self, fingerprint: str, items: Mapping[bytes, np.ndarray]
     ) -> dict[bytes, np.ndarray]:
-        vectors = check_vectors(items)
+        return self.promote_many(fingerprint, check_vectors(items))
+
+    def promote_many(
+        self, fingerprint: str, vectors: Mapping[bytes, np.ndarray]
+    ) -> dict[bytes, np.ndarray]:
+        """`put_many`, for what came out of another store, which looked at it when it was put there.
+
+        To look at 10,000 again takes a tenth of the time of reading them from SQLite.
+        """
         winners = {}
         with self._lock:
             now = self._clock()

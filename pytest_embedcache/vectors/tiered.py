@@ -53,11 +53,11 @@ class TierStats(NamedTuple):
 class TieredStore:
     """A `VectorStore` over others: reads ask them in order, writes go to all.
 
-    What a lower tier had is promoted to those above. Where two tiers hold different vectors for a
-    key, the lower one, which more processes share, is right, and those above are corrected when
-    that is found out. A tier with a true `read_only` is not written to. One that raises, whatever
-    it raises, is skipped, warned about once, counted, and tried again later; reads and writes
-    apart, since a full disk can still be read.
+    What a lower tier had is promoted to those above, by `promote_many` where a tier has that. Where
+    two tiers hold different vectors for a key, the lower one, which more processes share, is right,
+    and those above are corrected when that is found out. A tier with a true `read_only` is not
+    written to. One that raises, whatever it raises, is skipped, warned about once, counted, and
+    tried again later; reads and writes apart, since a full disk can still be read.
 
     Args:
         stores: The tiers, from the quickest to the most shared.
@@ -232,7 +232,8 @@ class _Tier:
 
     def promote(self, fingerprint: str, items: Mapping[bytes, np.ndarray]) -> None:
         """Put here what a lower tier had."""
-        won = self.put(fingerprint, items)
+        put = getattr(self.store, "promote_many", self.store.put_many)
+        won = self._try(self._writes, lambda: check_vectors(put(fingerprint, items)))
         if won is not None:
             self._counts.add(promoted=len(items))
         if won:

@@ -20,6 +20,7 @@ from pytest_embedcache.testing.contracts import (
     key_of,
     vector_of,
 )
+from pytest_embedcache.vectors import memory as memory_module
 from pytest_embedcache.vectors.memory import MemoryStore
 from pytest_embedcache.vectors.sqlite import SqliteStore
 from pytest_embedcache.vectors.store import StoreStats, VectorStore
@@ -160,6 +161,21 @@ def test_a_find_is_promoted(tiers: Tiers) -> None:
     assert [tier.promoted for tier in tiers.store.tier_stats()] == [1, 1, 0]
     _, by_tier = tiers.store.get_with_tiers(MODEL, [key_of("a")])
     assert by_tier == {"top": 1}
+
+
+def test_what_is_promoted_into_memory_is_not_looked_at_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was when it was put into the tier below."""
+    memory, lower = MemoryStore(), Tier("lower")
+    MemoryStore.put_many(lower, MODEL, items_of("a"))
+    looked: list[object] = []
+    monkeypatch.setattr(memory_module, "check_vectors", looked.append)
+    store = TieredStore([memory, lower])
+    assert equal(store.get_many(MODEL, [key_of("a")]), items_of("a"))
+    assert [tier.promoted for tier in store.tier_stats()] == [1, 0]
+    assert equal(memory.get_many(MODEL, [key_of("a")]), items_of("a"))
+    assert looked == []
 
 
 def test_two_tiers_of_one_name_are_counted_together() -> None:
