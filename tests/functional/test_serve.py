@@ -85,6 +85,9 @@ def test_the_models_their_default_and_the_health_are_told(server: Server) -> Non
     assert health["caching_enabled"] is True
     listed = server.get("/v1/models").json["data"]
     assert {row["id"] for row in listed} == set(models["models"])
+    assert [server.get(f"/v1/models/{row['id']}").json for row in listed] == listed
+    missing = server.ask("GET", "/v1/models/nobody/knows-it")
+    assert (missing.status, missing.json["error"]["code"]) == (404, "model_not_found")
 
 
 def test_metrics_are_counted_reset_and_told_to_prometheus(server: Server) -> None:

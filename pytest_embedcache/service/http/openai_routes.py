@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
@@ -61,13 +62,22 @@ def router(service: EmbedderService, limits: Limits, figures: Figures) -> APIRou
     @routes.get("/models")
     async def models() -> Response:
         """The models that may be asked for, as OpenAI lists its own."""
-        listed = [
-            {"id": name, "object": "model", "created": 0, "owned_by": facts["provider"]}
-            for name, facts in service.get_available_models().items()
-        ]
+        found = service.get_available_models()
+        listed = [_model(name, facts) for name, facts in found.items()]
         return answers.as_json({"object": "list", "data": listed})
 
+    @routes.get("/models/{model:path}", response_class=Response)
+    async def model(model: str) -> Response:
+        """One of them; its name may have a slash in it."""
+        if (facts := service.get_available_models().get(model)) is None:
+            raise without_model(model)
+        return answers.as_json(_model(model, facts))
+
     return routes
+
+
+def _model(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": facts["provider"]}
 
 
 def _body(raw: bytes) -> Any:
