@@ -120,6 +120,15 @@ class ModelTable:
         self._rows = {
             name: ModelRow(name=name, **{"model": name, **values}) for name, values in raw.items()
         }
+        for name, row in self._rows.items():
+            if not row.is_api and (row.base_url or row.key_variable):
+                what = "base_url" if row.base_url else "key_variable"
+                raise SettingsError(
+                    f"models.{name}.backend",
+                    row.backend,
+                    f"{source}: {path}",
+                    f'{what} is that of an API: write backend = "openai", or leave {what} out',
+                )
 
     def __getitem__(self, name: str) -> ModelRow:
         """The row `name`; also by a full name on the Hub, `sentence-transformers/…`."""

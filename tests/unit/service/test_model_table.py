@@ -90,6 +90,14 @@ def test_what_cannot_be_used_is_one_error_that_names_it(
     assert "models.toml" in str(caught.value)
 
 
+@pytest.mark.parametrize("line", ['base_url = "http://gpu:8080/v1"', 'key_variable = "A_KEY"'])
+def test_what_is_of_an_api_is_refused_of_another_backend(line: str, tmp_path: Path) -> None:
+    """The model would be looked for on the Hub, under a name that its server gave it."""
+    (tmp_path / "models.toml").write_text(f"[models.mine]\n{line}\n")
+    with pytest.raises(SettingsError, match=r'models\.mine\.backend.*write backend = "openai"'):
+        ModelTable(tmp_path / "models.toml")
+
+
 @pytest.mark.parametrize(
     "url",
     [
