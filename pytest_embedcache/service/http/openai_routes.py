@@ -66,7 +66,7 @@ def router(service: EmbedderService, limits: Limits, figures: Figures) -> APIRou
         listed = [_model(name, facts) for name, facts in found.items()]
         return answers.as_json({"object": "list", "data": listed})
 
-    @routes.get("/models/{model:path}", response_class=Response)
+    @routes.get("/models/{model:path}", response_class=Response, openapi_extra=schemas.OPENAI_MODEL)
     async def model(model: str) -> Response:
         """One of them; its name may have a slash in it."""
         if (facts := service.get_available_models().get(model)) is None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pytest_embedcache.service.http.bodies import MAX_BATCH_SIZE
 
-__all__ = ["BATCH", "OPENAI", "QUERY", "RAW", "TEXT", "operation"]
+__all__ = ["BATCH", "OPENAI", "OPENAI_MODEL", "QUERY", "RAW", "TEXT", "operation"]
 
 Schema = dict[str, Any]
 
@@ -170,3 +170,9 @@ RAW = operation(
     {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
 )
 OPENAI = operation(_OPENAI_BODY, _content(_OPENAI_ANSWER), openai=True)
+OPENAI_MODEL: Schema = {
+    "responses": {
+        "200": {"description": "the model", "content": _content({"type": "object"})},
+        "404": {"description": _REFUSALS[404], "content": _content(_ERROR)},
+    }
+}
