@@ -233,14 +233,14 @@ def main(what: str, name: str, folder: str, count: str) -> None:
     worked = time.process_time()
     first, found = _timed(read, listed)
     worked = time.process_time() - worked
-    _compare(name, found)
+    _compare(name, found, len(listed))
     del found
     again = []
     for _ in range(AGAIN):
         reader.forget()
         seconds, found = _timed(read, listed)
         again.append(seconds)
-        _compare(name, found)
+        _compare(name, found, len(listed))
         del found  # not while the next one is made: the first has none beside it either
     if "torch" in sys.modules:
         sys.exit(f"{name}: torch was imported")
@@ -253,6 +253,6 @@ def _timed(read: Read, listed: list[str]) -> tuple[float, Any]:
     return time.perf_counter() - start, found
 
 
-def _compare(name: str, found: Any) -> None:
-    if np.asarray(found, np.float32).tobytes() != vectors(len(found)).tobytes():
+def _compare(name: str, found: Any, count: int) -> None:
+    if np.asarray(found, np.float32).tobytes() != vectors(count).tobytes():
         sys.exit(f"{name}: a vector is another")

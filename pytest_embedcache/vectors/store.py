@@ -50,6 +50,9 @@ class VectorStore(Protocol):
 
     Every method may raise `StoreError`: the store cannot be used now. What it holds is sound then,
     and a call that wrote has written all of it, some of it or nothing.
+
+    A store may have `promote_many` besides: as `put_many`, for what a tier below returned, and so
+    need not be checked again. Without it `put_many` is called.
     """
 
     #: "memory", "sqlite", "redis", …: in summaries, and a label of metrics.

@@ -63,6 +63,12 @@ class Tier(MemoryStore):
         self._called("put")
         return super().put_many(fingerprint, items)
 
+    def promote_many(
+        self, fingerprint: str, vectors: Mapping[bytes, np.ndarray]
+    ) -> dict[bytes, np.ndarray]:
+        self._called("promote")
+        return super().promote_many(fingerprint, vectors)
+
     def delete_many(self, fingerprint: str, keys: Sequence[bytes]) -> int:
         self._called("delete")
         return super().delete_many(fingerprint, keys)
@@ -161,6 +167,16 @@ def test_a_find_is_promoted(tiers: Tiers) -> None:
     assert [tier.promoted for tier in tiers.store.tier_stats()] == [1, 1, 0]
     _, by_tier = tiers.store.get_with_tiers(MODEL, [key_of("a")])
     assert by_tier == {"top": 1}
+
+
+def test_a_tier_that_takes_nothing_costs_only_the_promotion(tiers: Tiers) -> None:
+    """What was found is found, and the other tiers get it."""
+    MemoryStore.put_many(tiers.bottom, MODEL, items_of("a"))
+    tiers.top.broken, tiers.top.broken_for = OSError(28, "full"), ("promote",)
+    assert equal(tiers.store.get_many(MODEL, [key_of("a")]), items_of("a"))
+    assert tiers.holders("a") == ["middle", "bottom"]
+    stats = tiers.store.tier_stats()
+    assert [(tier.promoted, tier.errors) for tier in stats] == [(0, 1), (1, 0), (0, 0)]
 
 
 def test_what_is_promoted_into_memory_is_not_looked_at_again(
