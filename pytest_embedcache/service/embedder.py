@@ -150,6 +150,14 @@ class EmbedderService:
         """The table of models, by name, in built-in types."""
         return {name: row.as_dict() for name, row in self._calls.table.rows().items()}
 
+    def describe_model(self, name: str) -> dict[str, Any]:
+        """The row of the table that answers for `name`, in built-in types.
+
+        Raises:
+            UnknownModelError: There is none.
+        """
+        return self._calls.table[name].as_dict()
+
     def get_metrics(self) -> dict[str, Any]:
         """What was done since the start, or the last `reset_metrics`.
 

@@ -86,6 +86,8 @@ def test_the_models_their_default_and_the_health_are_told(server: Server) -> Non
     listed = server.get("/v1/models").json["data"]
     assert {row["id"] for row in listed} == set(models["models"])
     assert [server.get(f"/v1/models/{row['id']}").json for row in listed] == listed
+    whole = server.get(f"/v1/models/sentence-transformers/{MODEL}").json
+    assert whole["id"] == MODEL  # as where vectors are asked for
     missing = server.ask("GET", "/v1/models/nobody/knows-it")
     assert (missing.status, missing.json["error"]["code"]) == (404, "model_not_found")
 

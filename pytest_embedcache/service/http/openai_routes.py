@@ -62,22 +62,22 @@ def router(service: EmbedderService, limits: Limits, figures: Figures) -> APIRou
     @routes.get("/models")
     async def models() -> Response:
         """The models that may be asked for, as OpenAI lists its own."""
-        found = service.get_available_models()
-        listed = [_model(name, facts) for name, facts in found.items()]
+        listed = [_model(facts) for facts in service.get_available_models().values()]
         return answers.as_json({"object": "list", "data": listed})
 
     @routes.get("/models/{model:path}", response_class=Response, openapi_extra=schemas.OPENAI_MODEL)
     async def model(model: str) -> Response:
         """One of them; its name may have a slash in it."""
-        if (facts := service.get_available_models().get(model)) is None:
-            raise without_model(model)
-        return answers.as_json(_model(model, facts))
+        try:
+            return answers.as_json(_model(service.describe_model(model)))
+        except UnknownModelError as error:
+            raise without_model(error.model) from None
 
     return routes
 
 
-def _model(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": 0, "owned_by": facts["provider"]}
+def _model(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {"id": facts["name"], "object": "model", "created": 0, "owned_by": facts["provider"]}
 
 
 def _body(raw: bytes) -> Any:
